@@ -1,0 +1,51 @@
+# Everything here needs only Python 3.11 or newer, make, bash and git; the rest is installed.
+# PYTHON=python3.13 chooses the Python. ARGS="-k merkle" goes to pytest or the bench.
+
+PYTHON ?=
+ARGS ?=
+export PYTHON
+
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test bench lock clean
+.PHONY: check check-format check-lint check-types check-source
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+demo: ## two village boxes on this computer trade with each other (ONCE=1: one trade, then stop)
+	@build/venv runtime
+	@$(BIN)/village-edge demo $(if $(ONCE),--once) $(ARGS)
+
+test: ## all tests, as CI runs them
+	@build/system-packages chromium
+	@build/venv dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: check-format check-lint check-types check-source ## format, lint, types, and the source as text
+
+check-format: venv
+	@$(BIN)/ruff format --check
+
+check-lint: venv
+	@$(BIN)/ruff check
+
+check-types: venv
+	@$(BIN)/mypy
+
+check-source: venv
+	@$(BIN)/python -m pytest --quiet tests/unit/test_architecture.py
+
+bench: venv ## how fast it is, against its aims
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+venv: ## bring .venv up to date with the locks
+	@build/venv dev
+
+lock: ## remake the locks after a change of dependencies (UPGRADE=1: newest of everything)
+	@PYTHON=$$(build/python) UPGRADE=$(UPGRADE) build/lock
+
+clean: ## remove what the other targets made
+	rm -rf .venv .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	find edge tests -name __pycache__ -prune -exec rm -rf {} +

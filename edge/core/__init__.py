@@ -1,0 +1,1 @@
+"""Pure protocol logic: no await, no clock, no randomness, no I/O, no logging."""

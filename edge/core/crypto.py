@@ -1,0 +1,92 @@
+"""Keys, signatures, sealing, PIN hashes: the only module that knows libsodium (PyNaCl)."""
+
+import hashlib
+import hmac
+from typing import Final
+
+import nacl.bindings
+import nacl.exceptions
+import nacl.pwhash
+
+from edge.errors import InvalidInput
+
+KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+NONCE_BYTES: Final = 32
+
+
+class SecretKey:
+    """An Ed25519 key (RFC 8032) made from its 32-byte seed."""
+
+    __slots__ = ("_expanded", "public", "seed")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != KEY_BYTES:
+            raise InvalidInput("an Ed25519 seed has 32 bytes")
+        self.seed: Final = seed
+        self.public, self._expanded = nacl.bindings.crypto_sign_seed_keypair(seed)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of `message`."""
+        signed: bytes = nacl.bindings.crypto_sign(message, self._expanded)
+        return signed[:SIGNATURE_BYTES]
+
+    def __repr__(self) -> str:
+        return f"SecretKey(public={self.public.hex()})"
+
+
+def verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Tell whether `signature` is the Ed25519 signature of `message` under `public`."""
+    if len(signature) != SIGNATURE_BYTES or len(public) != KEY_BYTES:
+        return False
+    try:
+        nacl.bindings.crypto_sign_open(signature + message, public)
+    except nacl.exceptions.BadSignatureError:
+        return False
+    return True
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def commitment(nonce: bytes, private: bytes) -> bytes:
+    """Return SHA-256(nonce || private bytes), the public side of a sealed part."""
+    assert len(nonce) == NONCE_BYTES
+    return hashlib.sha256(nonce + private).digest()
+
+
+def derive(secret: bytes, purpose: str) -> bytes:
+    """Return a 32-byte key for one purpose from a longer-lived secret (HKDF-Expand, RFC 5869)."""
+    return hmac.digest(secret, purpose.encode() + b"\x01", "sha256")
+
+
+def same(left: bytes, right: bytes) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(left, right)
+
+
+def hash_pin(pin: str) -> str:
+    """Return an Argon2id hash in its own text form (RFC 9106). Takes tens of ms and PIN_MEMORY_BYTES.
+
+    The salt comes from libsodium's own generator, since the text form carries it.
+    """
+    return nacl.pwhash.argon2id.str(pin.encode(), opslimit=3, memlimit=PIN_MEMORY_BYTES).decode(
+        "ascii"
+    )
+
+
+def check_pin(pin_hash: str, pin: str) -> bool:
+    """Tell whether `pin` matches; takes as long as hashing."""
+    try:
+        return nacl.pwhash.verify(pin_hash.encode("ascii"), pin.encode())
+    except nacl.exceptions.InvalidkeyError:
+        return False
+
+
+PIN_MEMORY_BYTES: Final = 16 * 1024 * 1024  # a 512 MB box may check two at a time
+
+
+def signed_bytes(context: str, network: bytes, payload: bytes) -> bytes:
+    """Return what is signed for a payload that does not itself begin with context and network."""
+    return b"\n".join((context.encode(), network.hex().encode(), payload))

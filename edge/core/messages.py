@@ -1,0 +1,163 @@
+"""What villages say to each other, one class for each message, one encoder, one decoder.
+
+`Exchange` is the whole of sync and trade: it is posted, and answered in kind. Nothing in it needs a
+request id: a trade is named by the hash of its terms, a record by its log and index, so that saying
+it twice changes nothing, and other content under the same name is refused.
+"""
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from edge.core import canonical, limits
+from edge.core.council import Certificate, Vote
+from edge.core.registry import RegistryEntry
+from edge.errors import Malformed, TooLarge, WrongVersion
+
+T = TypeVar("T")
+Withdrawn = Literal["rejected", "cancelled", "expired"]
+
+
+class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Records `start`... of the sender's log. `proof` shows that the tree after them is extended by
+    `checkpoint` (empty if they end there)."""
+
+    start: int
+    records: tuple[bytes, ...]
+    proof: tuple[bytes, ...]
+    checkpoint: str
+
+
+class CosignatureLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sender's cosignature on the receiver's checkpoint of `size` (a C2SP signature line)."""
+
+    size: int
+    line: str
+
+
+class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The people of a trade: only ever between the two villages, never in a log."""
+
+    from_user: str
+    to_user: str
+
+
+class SubjectMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the sender knows of one trade: a grow-only set of signed statements.
+
+    Holds and no-holds travel as records of the pushed logs.
+    """
+
+    terms: msgspec.Raw
+    from_signature: bytes
+    names: Names | None = None
+    withdrawn: Withdrawn | None = None
+    votes: tuple[Vote, ...] = ()
+    certificate: Certificate | None = None
+
+
+class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sync and trade between two neighbours, each way.
+
+    `have`: how many records of the receiver's log the sender has stored and verified.
+    `entry_stamp_ms`: stamp of the receiver's registry entry that the sender knows.
+    """
+
+    protocol: int
+    sender: str
+    network: bytes
+    have: int
+    entry_stamp_ms: int
+    entry: RegistryEntry | None = None
+    push: Push | None = None
+    cosignature: CosignatureLine | None = None
+    subjects: tuple[SubjectMessage, ...] = ()
+
+
+class Joining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An invitation taken up: its secret, and the charter that the joiner has signed."""
+
+    secret: bytes
+    charter: msgspec.Raw
+    signature: bytes
+
+
+class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An offer of a registry entry: a candidate, or with an invitation a neighbour."""
+
+    protocol: int
+    entry: RegistryEntry
+    joining: Joining | None = None
+
+
+class Registered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer: what the sender now is here; for a neighbour our entry and founder's signature."""
+
+    status: Literal["candidate", "neighbour"]
+    entry: RegistryEntry | None = None
+    signature: bytes | None = None
+
+
+class _Version(msgspec.Struct, frozen=True):
+    protocol: int
+
+
+_version = msgspec.json.Decoder(_Version)
+_exchange = msgspec.json.Decoder(Exchange)
+_register = msgspec.json.Decoder(Register)
+_registered = msgspec.json.Decoder(Registered)
+
+
+def encode(message: Exchange | Register | Registered) -> bytes:
+    return canonical.encode(message)
+
+
+def decode_exchange(body: bytes) -> Exchange:
+    """Return a message within all limits; raises TooLarge, Malformed or WrongVersion."""
+    message = _decode(body, _exchange)
+    too_many = (
+        len(message.subjects) > limits.SUBJECTS_PER_MESSAGE_MAX
+        or any(len(subject.votes) > 2 * limits.SEATS_MAX for subject in message.subjects)
+        or (message.push is not None and _is_oversized(message.push))
+    )
+    if too_many:
+        raise TooLarge("the message holds more than one message may")
+    if not 0 <= message.have <= limits.TREE_SIZE_MAX:
+        raise Malformed("message: `have` is not a size")
+    return message
+
+
+def decode_register(body: bytes) -> Register:
+    return _decode(body, _register)
+
+
+def decode_registered(body: bytes) -> Registered:
+    """Return the answer to a register; it has no version of its own."""
+    try:
+        return _registered.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed(f"answer: {str(error)[:200]}") from None
+
+
+def _decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
+    if len(body) > limits.BODY_BYTES_MAX:
+        raise TooLarge(f"the body is over {limits.BODY_BYTES_MAX} bytes")
+    try:
+        version = _version.decode(body).protocol
+        if version != limits.PROTOCOL_VERSION:
+            raise WrongVersion(
+                f"protocol {version} is not spoken here", protocol=limits.PROTOCOL_VERSION
+            )
+        return decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed(f"message: {str(error)[:200]}") from None
+
+
+def _is_oversized(push: Push) -> bool:
+    return (
+        not 0 <= push.start <= limits.TREE_SIZE_MAX
+        or len(push.records) > limits.PUSH_RECORDS_MAX
+        or len(push.proof) > limits.PROOF_HASHES_MAX
+        or len(push.checkpoint) > limits.NOTE_BYTES_MAX
+        or any(len(record) > limits.RECORD_BYTES_MAX for record in push.records)
+    )

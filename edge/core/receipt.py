@@ -1,0 +1,121 @@
+"""Proof of one trade in one small file, checked years later with no network.
+
+It holds the terms, the certificate, and for each statement the record, its inclusion proof and a
+checkpoint cosigned by a quorum of the seats.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from edge.core import canonical, checkpoint, council, limits, merkle, note, records, trade
+from edge.errors import BadProof, BadSignature, InvalidInput, Malformed, TooLarge
+
+FORMAT = "village-edge/receipt/v1"
+RECEIPT_BYTES_MAX = 256 * 1024
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That a record stands at `index` of a village's log: record, path, cosigned checkpoint."""
+
+    village: str
+    index: int
+    record: bytes
+    proof: tuple[bytes, ...]
+    checkpoint: str
+
+
+class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: str
+    terms: msgspec.Raw
+    from_signature: bytes
+    to_signature: bytes
+    certificate: council.Certificate
+    evidence: tuple[Evidence, ...]
+
+
+_decoder = msgspec.json.Decoder(Receipt)
+
+
+def encode(receipt: Receipt) -> bytes:
+    """Return the receipt's file: one line, since the terms travel as the bytes that were signed."""
+    return canonical.encode(receipt) + b"\n"
+
+
+def decode(file: bytes) -> Receipt:
+    if len(file) > RECEIPT_BYTES_MAX:
+        raise InvalidInput(f"the receipt is over {RECEIPT_BYTES_MAX} bytes")
+    try:
+        return _decoder.decode(file)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInput(f"not a receipt: {str(error)[:200]}") from None
+
+
+def verify(receipt: Receipt) -> trade.Terms:
+    """Return the terms of a receipt that holds; BadProof says which part does not."""
+    try:
+        return _verify(receipt)
+    except (Malformed, TooLarge, BadSignature) as error:
+        raise BadProof(f"the receipt does not hold: {error.detail}") from None
+
+
+def verify_evidence(evidence: Evidence, seats: Sequence[council.Seat]) -> bytes:
+    """Return the record if it is *proven*: in a tree that its village signed and a quorum of the
+    seats, the village itself counted, cosigned. Raises BadProof, Malformed or BadSignature."""
+    keys = {seat.village: seat.key for seat in seats}
+    if evidence.village not in keys:
+        raise BadProof(f"{evidence.village[:63]} has no seat")
+    head = checkpoint.open_checkpoint(evidence.checkpoint, evidence.village, keys[evidence.village])
+    merkle.verify_inclusion(
+        evidence.index, head.size, merkle.leaf_hash(evidence.record), evidence.proof, head.root
+    )
+    cosigned = {evidence.village} | _cosigners(evidence.checkpoint, head, keys)
+    needed = council.quorum(len(seats))
+    if len(cosigned) < needed:
+        raise BadProof(
+            f"{len(cosigned)} of {needed} seats have cosigned the log of {evidence.village}"
+        )
+    return evidence.record
+
+
+def _cosigners(text: str, head: checkpoint.Checkpoint, keys: dict[str, bytes]) -> set[str]:
+    found = set()
+    for signature in note.Note.from_text(text).signatures:
+        key = keys.get(signature.name)
+        if key is None or signature.key_id != note.key_id(signature.name, note.COSIGNATURE_V1, key):
+            continue
+        checkpoint.verify_cosignature(head, signature, signature.name, key)
+        found.add(signature.name)
+    return found
+
+
+def _verify(receipt: Receipt) -> trade.Terms:
+    if receipt.format != FORMAT:
+        raise BadProof(f"the receipt is not of the form {FORMAT}")
+    terms_bytes = bytes(receipt.terms)
+    terms = trade.decode_terms(terms_bytes)
+    trade.verify_party(terms, terms_bytes, "from", receipt.from_signature)
+    trade.verify_party(terms, terms_bytes, "to", receipt.to_signature)
+    subject = trade.subject_of(terms_bytes)
+    council.verify_certificate(receipt.certificate, terms.network, subject, terms.seats)
+    statements = {}
+    for evidence in receipt.evidence[: limits.SEATS_MAX]:
+        record = records.decode(verify_evidence(evidence, terms.seats))
+        if not isinstance(record, records.HoldRecord | records.NoHoldRecord):
+            raise BadProof("the receipt's evidence is not a hold or no-hold")
+        if bytes(record.terms) != terms_bytes:
+            raise BadProof(f"the evidence of {evidence.village} is of another trade")
+        statements[evidence.village] = type(record)
+    _check_statements(receipt.certificate.value, terms, statements)
+    return terms
+
+
+def _check_statements(
+    value: council.Value, terms: trade.Terms, statements: dict[str, type]
+) -> None:
+    hold, no_hold = records.HoldRecord, records.NoHoldRecord
+    if value == "COMMIT":
+        if statements != {terms.from_village: hold, terms.to_village: hold}:
+            raise BadProof("a settled trade's receipt shows the holds of both villages")
+    elif statements.get(terms.from_village) is not no_hold:
+        raise BadProof("an aborted trade's receipt shows the proposer's no-hold")

@@ -1,0 +1,273 @@
+"""A trade between two villages: terms, status table, and the one function that says what is next.
+
+    PENDING --accept--> ACCEPTED --both held--> HELD --commit certificate--> SETTLED
+       | reject, cancel, expiry   | abort certificate  | abort certificate
+       v                          v                    v
+    REJECTED CANCELLED EXPIRED  ABORTED             ABORTED
+
+Once a village is bound (its hold is in its log), no clock ends the hold: only a certificate does.
+"""
+
+from enum import StrEnum
+from typing import Final, Literal
+
+import msgspec
+
+from edge.core import canonical, council, crypto, limits, names
+from edge.core.accounts import (
+    TREASURY,
+    Asset,
+    AssetKind,
+    Entry,
+    clearing_account,
+)
+from edge.errors import BadSignature, Malformed, WrongState
+
+TERMS_CONTEXT: Final = "village-edge/terms/v1"
+TERMS_BYTES_MAX: Final = 8_192
+
+Role = Literal["from", "to"]
+
+
+class Status(StrEnum):
+    PENDING = "PENDING"
+    ACCEPTED = "ACCEPTED"
+    HELD = "HELD"
+    SETTLED = "SETTLED"
+    ABORTED = "ABORTED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+
+class Event(StrEnum):
+    ACCEPT = "accept"
+    BOTH_HELD = "both held"
+    COMMIT = "commit certificate"
+    ABORT = "abort certificate"
+    REJECT = "reject"
+    CANCEL = "cancel"
+    EXPIRE = "expiry"
+
+
+TRANSITIONS: Final = {
+    (Status.PENDING, Event.ACCEPT): Status.ACCEPTED,
+    (Status.PENDING, Event.REJECT): Status.REJECTED,
+    (Status.PENDING, Event.CANCEL): Status.CANCELLED,
+    (Status.PENDING, Event.EXPIRE): Status.EXPIRED,
+    (Status.ACCEPTED, Event.BOTH_HELD): Status.HELD,
+    (Status.ACCEPTED, Event.ABORT): Status.ABORTED,
+    (Status.HELD, Event.COMMIT): Status.SETTLED,
+    (Status.HELD, Event.ABORT): Status.ABORTED,
+}
+UNBOUND_ENDS: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.EXPIRED})
+ENDED: Final = UNBOUND_ENDS | {Status.SETTLED, Status.ABORTED}
+
+
+class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An amount of one asset, in minor units, with what both ledgers must agree on."""
+
+    asset: str
+    kind: AssetKind
+    decimals: int
+    amount: int
+
+    @property
+    def text(self) -> str:
+        return f"{names.amount_text(self.amount, self.decimals)} {self.asset}"
+
+
+class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What both parties sign. No names of people. Fees are in AT minor units, each on its payer's
+    ledger."""
+
+    context: str
+    network: bytes
+    charter: bytes
+    from_village: str
+    to_village: str
+    trade_id: str
+    seats: tuple[council.Seat, ...]
+    offer: Quantity
+    request: Quantity
+    from_fee: int
+    to_fee: int
+    deadline_minute: int
+    window_s: int
+    nonce: bytes
+    refund_of: bytes | None
+
+    def village_of(self, role: Role) -> str:
+        return self.from_village if role == "from" else self.to_village
+
+    def key_of(self, village: str) -> bytes:
+        """Return a seat's key; KeyError if the village has no seat."""
+        return {seat.village: seat.key for seat in self.seats}[village]
+
+
+_terms_codec = canonical.Codec(Terms, "terms", TERMS_BYTES_MAX)
+
+
+def subject_of(terms_bytes: bytes) -> bytes:
+    """Return SHA-256(terms): what everything signed about a trade names."""
+    return crypto.sha256(terms_bytes)
+
+
+def encode_terms(terms: Terms) -> bytes:
+    return canonical.encode(terms)
+
+
+def decode_terms(terms_bytes: bytes) -> Terms:
+    """Return well-formed terms; raises Malformed naming the first thing wrong with them."""
+    terms = _terms_codec.decode(terms_bytes)
+    for wrong, what in _faults(terms):
+        if wrong:
+            raise Malformed(f"terms: {what}")
+    return terms
+
+
+def verify_party(terms: Terms, terms_bytes: bytes, role: Role, signature: bytes) -> None:
+    """Raise BadSignature unless the party of that role signed these terms with its seat's key."""
+    village = terms.village_of(role)
+    if not crypto.verify(terms.key_of(village), terms_bytes, signature):
+        raise BadSignature(f"the signature of {village} over the terms does not hold")
+
+
+def clearing_entries(terms: Terms, role: Role) -> list[Entry]:
+    """The public legs on one side's ledger: what the other village comes to owe or be owed."""
+    other = clearing_account(terms.to_village if role == "from" else terms.from_village)
+    sign = 1 if role == "from" else -1
+    return [
+        Entry(other, terms.offer.asset, sign * terms.offer.amount),
+        Entry(other, terms.request.asset, -sign * terms.request.amount),
+    ]
+
+
+def member_entries(terms: Terms, role: Role, member: str) -> list[Entry]:
+    """The sealed legs on one side's ledger: the member's, and the fee into the treasury."""
+    sign = 1 if role == "from" else -1
+    fee = terms.from_fee if role == "from" else terms.to_fee
+    entries = [
+        Entry(member, terms.offer.asset, -sign * terms.offer.amount),
+        Entry(member, terms.request.asset, sign * terms.request.amount),
+    ]
+    if fee:
+        entries += [Entry(member, names.TOKEN, -fee), Entry(TREASURY, names.TOKEN, fee)]
+    return entries
+
+
+def after(status: Status, event: Event) -> Status:
+    """Return the status after `event`; WrongState if the table has no such step."""
+    try:
+        return TRANSITIONS[status, event]
+    except KeyError:
+        raise WrongState(f"the trade is {status}: {event} is not possible", status=status) from None
+
+
+Statement = Literal["hold", "no-hold"]
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What one side's committed rows say about a subject. A statement is the first hold or no-hold
+    of that side's log; *proven* means that a quorum of the seats has cosigned a checkpoint over it."""
+
+    role: Role
+    mine: Statement | None
+    mine_proven: bool
+    theirs: Statement | None
+    theirs_proven: bool
+    voted: bool
+    certificate: council.Value | None
+    ended: bool  # settle or release is appended, or this side never held
+
+
+class Action(StrEnum):
+    ANSWER = "append hold, or no-hold if a check fails"
+    PRECOMMIT = "vote for the one provable value"
+    SETTLE = "append settle"
+    RELEASE = "append release"
+
+
+def next_action(facts: Facts) -> Action | None:
+    """Say what this side must do now, or None if it waits for the other.
+
+    The same function serves the first message, every retry and every start-up.
+    """
+    if facts.certificate is not None:
+        if facts.ended:
+            return None
+        return Action.SETTLE if facts.certificate == "COMMIT" else Action.RELEASE
+    if facts.role == "from" and facts.theirs == "hold" and facts.mine is None:
+        return Action.ANSWER
+    if not facts.voted and provable(facts) is not None:
+        return Action.PRECOMMIT
+    return None
+
+
+def provable(facts: Facts) -> council.Value | None:
+    """The value that two seats can prove: COMMIT when both holds are proven, ABORT when the
+    proposer's first statement is a proven no-hold."""
+    proposer, proven = (
+        (facts.mine, facts.mine_proven)
+        if facts.role == "from"
+        else (facts.theirs, facts.theirs_proven)
+    )
+    if proposer == "no-hold" and proven:
+        return "ABORT"
+    both = facts.mine == "hold" and facts.theirs == "hold"
+    return "COMMIT" if both and facts.mine_proven and facts.theirs_proven else None
+
+
+def same_asset(quantity: Quantity, asset: Asset) -> bool:
+    """Tell whether the ledger's asset and the terms' agree in kind and decimals."""
+    return (quantity.asset, quantity.kind, quantity.decimals) == (
+        asset.code,
+        asset.kind,
+        asset.decimals,
+    )
+
+
+def _faults(terms: Terms) -> list[tuple[bool, str]]:
+    seats = terms.seats
+    return [
+        (terms.context != TERMS_CONTEXT, "unknown context"),
+        (len(terms.network) != 32 or len(terms.charter) != 32, "network and charter have 32 bytes"),
+        (len(terms.nonce) != 16, "the nonce has 16 bytes"),
+        (terms.refund_of is not None and len(terms.refund_of) != 32, "refund_of has 32 bytes"),
+        (
+            not names.accepts(names.village_id, terms.from_village),
+            "from_village is not a village id",
+        ),
+        (not names.accepts(names.village_id, terms.to_village), "to_village is not a village id"),
+        (terms.from_village == terms.to_village, "a village does not trade with itself"),
+        (not names.accepts(names.trade_id, terms.trade_id), "trade_id is not one"),
+        (not 2 <= len(seats) <= limits.SEATS_MAX, "2 to 7 seats"),
+        (any(_bad_seat(seat) for seat in seats), "malformed seat"),
+        (len({s.village for s in seats}) != len(seats), "a village has two seats"),
+        (len({s.key for s in seats}) != len(seats), "a key has two seats"),
+        (
+            not {terms.from_village, terms.to_village} <= {s.village for s in seats},
+            "a party has no seat",
+        ),
+        (_bad_quantity(terms.offer), "malformed offer"),
+        (_bad_quantity(terms.request), "malformed request"),
+        (terms.offer.asset == terms.request.asset, "offer and request are the same asset"),
+        (not 0 <= terms.from_fee <= limits.AMOUNT_MINOR_MAX, "malformed fee"),
+        (not 0 <= terms.to_fee <= limits.AMOUNT_MINOR_MAX, "malformed fee"),
+        (not 0 < terms.deadline_minute < 2**40, "malformed deadline"),
+        (not 0 < terms.window_s <= limits.WINDOW_S_MAX, "malformed window"),
+    ]
+
+
+def _bad_quantity(quantity: Quantity) -> bool:
+    return (
+        not names.is_asset_code(quantity.asset)
+        or not 0 <= quantity.decimals <= limits.DECIMALS_MAX
+        or not 0 < quantity.amount <= limits.AMOUNT_MINOR_MAX
+        or (quantity.asset == names.TOKEN)
+        != (quantity.kind == "token" and quantity.decimals == names.TOKEN_DECIMALS)
+    )
+
+
+def _bad_seat(seat: council.Seat) -> bool:
+    return len(seat.key) != crypto.KEY_BYTES or not names.accepts(names.village_id, seat.village)

@@ -1,0 +1,188 @@
+"""Every exception that the box raises on purpose.
+
+BoxError
+├── Refused               what a member, steward or integrator asked cannot be done as asked
+│   ├── InvalidInput        malformed amount, name, date, JSON...
+│   │   └── InvalidAmount
+│   ├── NotFound            no such member, village, trade
+│   │   ├── UnknownMember
+│   │   ├── UnknownAsset
+│   │   ├── UnknownTrade
+│   │   └── UnknownNeighbour
+│   ├── LimitExceeded       the one rule of accounts would be broken
+│   ├── WrongState          a step that the trade's (or member's) state does not allow
+│   ├── Conflict            the same id with other content
+│   ├── NotSignedIn
+│   ├── Forbidden
+│   └── TooMany             rate or room used up; try later
+├── PeerError             another village's nonsense; it costs that village, not us
+│   ├── Malformed           not the one accepted form
+│   ├── TooLarge
+│   ├── UnknownVillage
+│   ├── BadSignature
+│   ├── Misdirected         signed for another village
+│   ├── StaleRequest        `created` too far from our clock; carries our time and a nonce to use
+│   ├── ReplayedRequest
+│   ├── BadProof
+│   ├── StaleCheckpoint     does not extend what we hold; carries the size to resume from
+│   ├── ForkedLog           two roots where one can be
+│   └── WrongVersion
+├── Unreachable           no answer: what happened there is unknown, never "failed"
+│   └── WrongPin            another key answers at the village's address, which may not be its doing
+├── ConfigError           settings, arguments, folders, file modes, ports
+└── StorageError          the database cannot be used
+    ├── DiskFull
+    ├── CorruptDatabase
+    ├── BoxBusy             another process has the box's folder
+    └── AuditDifference     the log and what was derived from it disagree
+"""
+
+from typing import ClassVar
+
+
+class BoxError(Exception):
+    """Base. `slug` is stable and ends up in the problem document's `type`; `more` are the members a
+    caller needs to go on (RFC 9457 section 3.2)."""
+
+    slug: ClassVar[str] = "error"
+
+    def __init__(self, detail: str, **more: str | int) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.more = more
+
+
+class Refused(BoxError):
+    slug = "refused"
+
+
+class InvalidInput(Refused):
+    slug = "invalid-input"
+
+
+class InvalidAmount(InvalidInput):
+    slug = "invalid-amount"
+
+
+class NotFound(Refused):
+    slug = "not-found"
+
+
+class UnknownMember(NotFound):
+    slug = "unknown-member"
+
+
+class UnknownAsset(NotFound):
+    slug = "unknown-asset"
+
+
+class UnknownTrade(NotFound):
+    slug = "unknown-trade"
+
+
+class UnknownNeighbour(NotFound):
+    slug = "unknown-neighbour"
+
+
+class LimitExceeded(Refused):
+    slug = "limit-exceeded"
+
+
+class WrongState(Refused):
+    slug = "wrong-state"
+
+
+class Conflict(Refused):
+    slug = "conflict"
+
+
+class NotSignedIn(Refused):
+    slug = "not-signed-in"
+
+
+class Forbidden(Refused):
+    slug = "forbidden"
+
+
+class TooMany(Refused):
+    slug = "too-many"
+
+
+class PeerError(BoxError):
+    slug = "peer-error"
+
+
+class Malformed(PeerError):
+    slug = "malformed"
+
+
+class TooLarge(PeerError):
+    slug = "too-large"
+
+
+class UnknownVillage(PeerError):
+    slug = "unknown-village"
+
+
+class BadSignature(PeerError):
+    slug = "bad-signature"
+
+
+class Misdirected(PeerError):
+    slug = "misdirected"
+
+
+class StaleRequest(PeerError):
+    slug = "stale-request"
+
+
+class ReplayedRequest(PeerError):
+    slug = "replayed-request"
+
+
+class BadProof(PeerError):
+    slug = "bad-proof"
+
+
+class StaleCheckpoint(PeerError):
+    slug = "stale-checkpoint"
+
+
+class ForkedLog(PeerError):
+    slug = "forked-log"
+
+
+class WrongVersion(PeerError):
+    slug = "wrong-version"
+
+
+class Unreachable(BoxError):
+    slug = "unreachable"
+
+
+class WrongPin(Unreachable):
+    slug = "wrong-pin"
+
+
+class ConfigError(BoxError):
+    slug = "config"
+
+
+class StorageError(BoxError):
+    slug = "storage"
+
+
+class DiskFull(StorageError):
+    slug = "disk-full"
+
+
+class CorruptDatabase(StorageError):
+    slug = "corrupt-database"
+
+
+class BoxBusy(StorageError):
+    slug = "box-busy"
+
+
+class AuditDifference(StorageError):
+    slug = "audit-difference"

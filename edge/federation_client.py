@@ -1,0 +1,273 @@
+"""The village's side of sync: one exchange with each neighbour every minute, and at once when a
+trade moves.
+
+An exchange pushes our new records, brings the neighbour's, each verified to the root that its
+village signed and then cosigned, and carries the words on open trades, both ways.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from edge.core import limits, messages, registry, trade
+from edge.core.messages import Exchange, SubjectMessage
+from edge.errors import BoxError, ForkedLog, Malformed, UnknownVillage
+from edge.storage import facts, logs, neighbours
+from edge.storage.neighbours import Neighbour
+from edge.storage.tx import OWN_LOG, Runner, Tx, View
+
+HEARTBEAT_S = 60
+RETRY_S_MIN = 1
+ROUNDS_MAX = 1_000
+SYNC_PATH = "/federation/sync"
+TRADE_PATH = "/federation/trade"
+_log = logging.getLogger(__name__)
+
+
+class Transport(Protocol):
+    """Carries one signed message to a village and brings its answer."""
+
+    async def exchange(self, village: str, path: str, body: bytes) -> bytes:
+        """Raises Unreachable (what happened there is unknown) or what the village answered."""
+        ...
+
+
+class Subjects(Protocol):
+    """What is said and done about trades: the module trade_escrow."""
+
+    def receive(
+        self, tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]
+    ) -> bool: ...
+
+    def speak(
+        self, view: View, neighbour: Neighbour, about: Iterable[bytes] = (), turn: int = 0
+    ) -> list[tuple[SubjectMessage, int]]: ...
+
+    def told(self, tx: Tx, said: Iterable[tuple[bytes, int]]) -> None: ...
+
+    def expire(self, tx: Tx) -> int: ...
+
+
+class Said(msgspec.Struct, frozen=True):
+    """A composed message, to whom, and which rows it spoke of."""
+
+    neighbour: Neighbour
+    message: Exchange
+    rows: tuple[tuple[bytes, int], ...]
+
+    @property
+    def is_partial(self) -> bool:
+        """Tell whether our log did not fit into it."""
+        push = self.message.push
+        return push is not None and _is_partial(push)
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What taking in a message did: moved a trade, or brought a part of a longer log."""
+
+    moved: bool
+    partial: bool
+
+
+class FederationClient:
+    """Keeps this village in touch with its neighbours. `random` makes the jitter."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        transport: Transport,
+        subjects: Subjects,
+        random: Callable[[int], bytes],
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._runner = runner
+        self._transport = transport
+        self._subjects = subjects
+        self._random = random
+        self._heartbeat_s = heartbeat_s
+        self._peers: dict[str, _Peer] = {}
+        self.known: dict[str, Neighbour] = {}
+
+    async def run(self) -> None:
+        """Serve all neighbours, those that come later included, until cancelled."""
+        try:
+            while True:
+                for neighbour in await self._runner.read(neighbours.everyone):
+                    self._peer(neighbour.village)
+                await self._runner.write(self._subjects.expire)
+                await asyncio.sleep(self._heartbeat_s / 2)
+        finally:
+            tasks = [peer.task for peer in self._peers.values() if peer.task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._peers.clear()
+
+    def kick(self, village: str) -> None:
+        """Exchange with a neighbour now rather than at the next heartbeat."""
+        self._peer(village).wake.set()
+
+    async def exchange(self, village: str) -> None:
+        """Exchange with a neighbour until neither side has anything new to say.
+
+        Raises Unreachable, PeerError, or Refused as the neighbour answered.
+        """
+        async with self._peer(village, start=False).lock:
+            for turn in range(ROUNDS_MAX):
+                if not await self._round(village, turn):
+                    return
+
+    async def answer(self, village: str, body: bytes) -> bytes:
+        """Take in a neighbour's signed message and return ours, once what it said is on disk."""
+        message = messages.decode_exchange(body)
+        if message.sender != village:
+            raise Malformed(f"the message says it is from {message.sender[:63]}, signed {village}")
+        await self._runner.write(lambda tx: receive(tx, self._subjects, message, ()))
+        about = [_subject(each) for each in message.subjects]
+        said = await self._runner.read(
+            lambda view: compose(view, self._subjects, village, about, 0)
+        )
+        return messages.encode(said.message)
+
+    async def _round(self, village: str, turn: int) -> bool:
+        """Say and hear once; tell whether there is more to say."""
+        said = await self._runner.read(
+            lambda view: compose(view, self._subjects, village, (), turn)
+        )
+        self.known[village] = said.neighbour
+        path = TRADE_PATH if said.message.subjects else SYNC_PATH
+        answer = await self._transport.exchange(village, path, messages.encode(said.message))
+        message = messages.decode_exchange(answer)
+        if message.sender != village:
+            raise Malformed(f"{village} answered as {message.sender[:63]}")
+        heard = await self._runner.write(lambda tx: receive(tx, self._subjects, message, said.rows))
+        return heard.moved or heard.partial or said.is_partial
+
+    def _peer(self, village: str, start: bool = True) -> "_Peer":
+        peer = self._peers.setdefault(village, _Peer())
+        if start and peer.task is None:
+            peer.task = asyncio.create_task(self._serve(village, peer), name=f"sync {village}")
+        return peer
+
+    async def _serve(self, village: str, peer: "_Peer") -> None:
+        failures = 0
+        while True:
+            peer.wake.clear()
+            try:
+                await self.exchange(village)
+            except BoxError as error:
+                if failures == 0:
+                    _log.warning("no sync with %s: %s", village, error.detail)
+                failures += 1
+            else:
+                if failures:
+                    _log.info("in sync with %s again", village)
+                failures = 0
+            try:
+                async with asyncio.timeout(await self._pause_s(village, failures)):
+                    await peer.wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _pause_s(self, village: str, failures: int) -> float:
+        """The heartbeat with a tenth of jitter; after a failure with a trade open, sooner."""
+        jitter = 0.9 + self._random(1)[0] / 1280
+        if failures:
+            said = await self._runner.read(
+                lambda view: self._subjects.speak(view, neighbours.named(view, village))
+            )
+            if said:
+                return min(self._heartbeat_s, RETRY_S_MIN * 2.0 ** min(failures - 1, 10)) * jitter
+        return self._heartbeat_s * jitter
+
+
+class _Peer:
+    """The task that serves one neighbour, what wakes it, and the one exchange at a time."""
+
+    __slots__ = ("lock", "task", "wake")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.wake = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+def compose(
+    view: View, subjects: Subjects, village: str, about: Iterable[bytes], turn: int
+) -> Said:
+    """Return the message that a neighbour needs now, from committed rows."""
+    neighbour = neighbours.named(view, village)
+    own = facts.own_entry(view)
+    spoken = subjects.speak(view, neighbour, about, turn)
+    message = Exchange(
+        protocol=limits.PROTOCOL_VERSION,
+        sender=own.village_id,
+        network=neighbour.network,
+        have=logs.size_of(view, neighbour.log),
+        entry_stamp_ms=neighbour.entry.stamp_ms,
+        entry=own if own.stamp_ms > neighbour.knows_entry_ms else None,
+        push=logs.push_for(view, neighbour.has_size),
+        cosignature=logs.cosignature_for(view, neighbour.log, own.village_id),
+        subjects=tuple(each for each, _ in spoken),
+    )
+    rows = tuple((_subject(each), changed_ms) for each, changed_ms in spoken)
+    return Said(neighbour, message, rows)
+
+
+def receive(
+    tx: Tx, subjects: Subjects, message: Exchange, said: Iterable[tuple[bytes, int]]
+) -> Heard:
+    """Take in a neighbour's message whole, or raise PeerError and change nothing.
+
+    `said` are the rows that our own message, which this one answers, spoke of.
+    """
+    neighbour = neighbours.find(tx, message.sender)
+    if neighbour is None:
+        raise UnknownVillage(f"{message.sender[:63]} is not a neighbour of {tx.identity.village}")
+    if message.network != neighbour.network:
+        raise Malformed("the message is of another federation")
+    neighbours.heard_from(tx, neighbour.village, message.have, message.entry_stamp_ms)
+    if message.entry is not None:
+        registry.verify(message.entry)
+        neighbours.keep_entry(tx, neighbour, message.entry)
+    _check_own_log(tx, neighbour, message)
+    partial = _take_push(tx, neighbour, message.push)
+    subjects.told(tx, said)
+    neighbour = neighbours.named(tx, neighbour.village)
+    return Heard(subjects.receive(tx, neighbour, message.subjects), partial)
+
+
+def _check_own_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> None:
+    """Keep the cosignature; notice a neighbour that holds more of our log than we do."""
+    size = logs.size_of(tx, OWN_LOG)
+    if message.have > size:
+        neighbours.set_trouble(
+            tx,
+            neighbour.village,
+            f"it holds {message.have} records of this village's log and this box only {size}: "
+            "the box was set back to an old copy",
+        )
+    elif message.cosignature is not None:
+        logs.keep_cosignature(tx, neighbour.village, neighbour.key, message.cosignature)
+
+
+def _take_push(tx: Tx, neighbour: Neighbour, push: messages.Push | None) -> bool:
+    if push is None:
+        return False
+    try:
+        logs.take_in(tx, neighbour.log, neighbour.village, neighbour.key, push)
+    except ForkedLog as fork:
+        neighbours.set_trouble(tx, neighbour.village, fork.detail)
+        return False
+    return _is_partial(push)
+
+
+def _is_partial(push: messages.Push) -> bool:
+    return bool(push.proof) and bool(push.records)
+
+
+def _subject(message: SubjectMessage) -> bytes:
+    return trade.subject_of(bytes(message.terms))

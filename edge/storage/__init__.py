@@ -1,0 +1,1 @@
+"""The village's database: one writer, many readers, transactions as plain functions."""

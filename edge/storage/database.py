@@ -1,0 +1,118 @@
+"""Opening the database file: pragmas, schema versions, checks, and what SQLite's errors mean."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from edge.errors import BoxError, ConfigError, CorruptDatabase, DiskFull, StorageError
+
+SCHEMA_VERSION = 1
+BUSY_MS = 5_000
+CACHE_KIB = 8_192
+
+
+def open_writer(path: Path, create: bool = False) -> sqlite3.Connection:
+    """Return the one connection that writes and checkpoints, with the schema brought up to date.
+
+    Raises ConfigError (no database there, or one of a newer version), CorruptDatabase, DiskFull.
+    """
+    if not create and not path.exists():
+        raise ConfigError(f"there is no village in {path.parent}: run village-edge init first")
+    with storage_errors(path):
+        conn = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            set_up_writer(conn)
+            _check_pages(conn, path)
+            migrate(conn)
+        except BaseException:
+            conn.close()
+            raise
+    return conn
+
+
+def set_up_writer(conn: sqlite3.Connection) -> None:
+    """Acknowledged means durable: write-ahead log, flushed at every commit."""
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.execute("PRAGMA foreign_keys = ON")
+    conn.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that cannot write."""
+    if not path.exists():
+        raise ConfigError(f"there is no village in {path.parent}: run village-edge init first")
+    with storage_errors(path):
+        conn = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        set_up_reader(conn)
+    return conn
+
+
+def set_up_reader(conn: sqlite3.Connection) -> None:
+    conn.execute("PRAGMA query_only = ON")
+    conn.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    conn.execute(f"PRAGMA cache_size = -{CACHE_KIB // 2}")
+
+
+def migrate(conn: sqlite3.Connection) -> None:
+    """Apply the numbered schema files that this database lacks, each in one transaction."""
+    version: int = conn.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"the database has schema {version}, made by a newer version; "
+            f"this one knows {SCHEMA_VERSION}"
+        )
+    for number, sql in _schema_files():
+        if number > version:
+            conn.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours, naming the file and what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+
+
+def explain(error: sqlite3.Error, path: Path) -> BoxError:
+    """Return the BoxError for an SQLite error."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull(f"the disk is full: nothing was written to {path}; free some space")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptDatabase(
+            f"{path} is damaged ({error}): nothing is written to it; stop the box and restore a "
+            "backup, and keep the damaged file"
+        )
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return StorageError(f"{path} cannot be read or written ({error}): check the disk")
+    return StorageError(f"{path}: {error}")
+
+
+def _check_pages(conn: sqlite3.Connection, path: Path) -> None:
+    result = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if result != "ok":
+        raise CorruptDatabase(
+            f"{path} is damaged ({str(result).splitlines()[-1]}): nothing is written to it; stop "
+            "the box and restore a backup, and keep the damaged file"
+        )
+
+
+def _schema_files() -> Iterator[tuple[int, str]]:
+    folder = resources.files("edge.storage.schema")
+    for file in sorted(folder.iterdir(), key=lambda item: item.name):
+        if file.name.endswith(".sql"):
+            yield int(file.name[:2]), file.read_text("utf-8")

@@ -1,0 +1,193 @@
+"""Accounts in the database: posting, reserving, holding, sealing. The one rule is asked here."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from edge.core import canonical, crypto, limits, records
+from edge.core.accounts import (
+    MEMBER,
+    Asset,
+    Counters,
+    Entry,
+    check_debit,
+    debits,
+    default_limit,
+    is_balanced,
+)
+from edge.errors import LimitExceeded, UnknownAsset
+from edge.storage import logs
+from edge.storage.tx import OWN_LOG, Tx, View
+
+
+def asset(view: View, code: str) -> Asset:
+    """Return an asset of this village's catalogue; raises UnknownAsset."""
+    found = logs.asset_in(view, OWN_LOG, code)
+    if found is None:
+        raise UnknownAsset(f"{code} is not in this village's catalogue", asset=code)
+    return found
+
+
+def counters(view: View, account: str, of: Asset) -> Counters:
+    """Return an account's counters, the defaults if it has never been used."""
+    row = view.one(
+        "SELECT debits_posted, credits_posted, debits_pending, credits_pending, reserved,"
+        " debit_limit FROM balance WHERE account = ? AND asset = ?",
+        account,
+        of.code,
+    )
+    return Counters(*row) if row else Counters(limit=default_limit(account, of))
+
+
+def balances(view: View, account: str) -> dict[str, Counters]:
+    """Return all counters of one account, by asset code."""
+    rows = view.all(
+        "SELECT asset, debits_posted, credits_posted, debits_pending, credits_pending, reserved,"
+        " debit_limit FROM balance WHERE account = ? ORDER BY asset",
+        account,
+    )
+    return {row[0]: Counters(*row[1:]) for row in rows}
+
+
+def append_sealed(
+    tx: Tx,
+    operation: records.Operation,
+    entries: Sequence[Entry] = (),
+    changes: Sequence[records.LimitChange] = (),
+    personal: records.Personal | None = None,
+) -> int:
+    """Check, move and seal one private operation; return the record's index.
+
+    Raises LimitExceeded or UnknownAsset; nothing is written then.
+    """
+    assert is_balanced(entries), "a posting must sum to zero"
+    check(tx, debits(entries))
+    _add(tx, entries, "posted")
+    for change in changes:
+        _row(tx, change.account, asset(tx, change.asset))
+        tx.run(
+            "UPDATE balance SET debit_limit = ? WHERE account = ? AND asset = ?",
+            change.limit,
+            change.account,
+            change.asset,
+        )
+    posting = records.Posting(operation, tx.stamp_ms, tuple(entries), tuple(changes))
+    commitments = seal(tx, posting, personal)
+    index = tx.append(records.SealedRecord(tx.minute, *commitments.hashes))
+    commitments.keep(tx, index)
+    return index
+
+
+class Sealed:
+    """A posting and its personal part with fresh nonces: hashes for the record, bytes for us."""
+
+    __slots__ = ("hashes", "parts")
+
+    def __init__(self, parts: tuple[tuple[bytes, bytes], tuple[bytes, bytes] | None]) -> None:
+        self.parts = parts
+        posting, personal = parts
+        self.hashes = (
+            crypto.commitment(*posting),
+            crypto.commitment(*personal) if personal else None,
+        )
+
+    def keep(self, tx: Tx, index: int) -> None:
+        tx.keep_sealed(index, *self.parts)
+
+
+def seal(tx: Tx, posting: records.Posting, personal: records.Personal | None) -> Sealed:
+    """Seal both parts separately, so that the personal one can be erased."""
+    private = (tx.random(crypto.NONCE_BYTES), canonical.encode(posting))
+    if personal is None or personal == records.Personal():
+        return Sealed((private, None))
+    return Sealed((private, (tx.random(crypto.NONCE_BYTES), canonical.encode(personal))))
+
+
+def check(tx: Tx, entries: Sequence[Entry]) -> None:
+    """Raise LimitExceeded if one of these debits would break the one rule."""
+    for entry in entries:
+        of = asset(tx, entry.asset)
+        have = counters(tx, entry.account, of)
+        if -entry.amount > have.available:
+            check_debit(have, -entry.amount, entry.account, of, _shown(tx, entry.account))
+
+
+def reserve(tx: Tx, entries: Sequence[Entry]) -> None:
+    """Set debits aside softly: in this table only, not in the log. Raises LimitExceeded."""
+    check(tx, entries)
+    for entry in entries:
+        _row(tx, entry.account, asset(tx, entry.asset))
+        _change(tx, "reserved", entry.account, entry.asset, -entry.amount)
+
+
+def unreserve(tx: Tx, entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        _change(tx, "reserved", entry.account, entry.asset, entry.amount)
+
+
+def hold(tx: Tx, entries: Sequence[Entry]) -> None:
+    """Make entries pending, after the one rule. Settling them later can break no limit."""
+    assert is_balanced(entries), "a hold must sum to zero"
+    check(tx, debits(entries))
+    _add(tx, entries, "pending")
+
+
+def end_hold(tx: Tx, entries: Sequence[Entry], settled: bool) -> None:
+    """Take entries out of pending, and post them if the trade is settled."""
+    for entry in entries:
+        side = "credits" if entry.amount > 0 else "debits"
+        _change(tx, f"{side}_pending", entry.account, entry.asset, -abs(entry.amount))
+    if settled:
+        _add(tx, entries, "posted")
+
+
+def posting_of(view: View, index: int) -> records.Posting:
+    """Return the sealed posting of an own record."""
+    row = view.one("SELECT posting FROM sealed WHERE idx = ?", index)
+    assert row is not None, f"record {index} has no private row"
+    return records.decode_posting(row[0])
+
+
+def _add(tx: Tx, entries: Sequence[Entry], stage: str) -> None:
+    for entry in entries:
+        side = "credits" if entry.amount > 0 else "debits"
+        if not _change(tx, f"{side}_{stage}", entry.account, entry.asset, abs(entry.amount)):
+            _row(tx, entry.account, asset(tx, entry.asset))
+            _change(tx, f"{side}_{stage}", entry.account, entry.asset, abs(entry.amount))
+
+
+_CHANGE: Mapping[str, str] = {
+    column: f"UPDATE balance SET {column} = {column} + ? WHERE account = ? AND asset = ?"  # noqa: S608
+    for column in (
+        "debits_posted",
+        "credits_posted",
+        "debits_pending",
+        "credits_pending",
+        "reserved",
+    )
+}
+
+
+def _change(tx: Tx, column: str, account: str, code: str, amount: int) -> int:
+    try:
+        return tx.run(_CHANGE[column], amount, account, code)
+    except sqlite3.IntegrityError:
+        assert amount > 0, f"{column} of {account} would fall below zero"
+        raise LimitExceeded(
+            f"an account's count of {code} would pass {limits.COUNTER_MINOR_MAX}", asset=code
+        ) from None
+
+
+def _row(tx: Tx, account: str, of: Asset) -> None:
+    tx.run(
+        "INSERT INTO balance (account, asset, debit_limit) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        account,
+        of.code,
+        default_limit(account, of),
+    )
+
+
+def _shown(view: View, account: str) -> str:
+    if account.startswith(MEMBER):
+        row = view.one("SELECT name FROM member WHERE id = ?", int(account.removeprefix(MEMBER)))
+        return row[0] if row else account
+    return f"the {account}"

@@ -1,0 +1,352 @@
+"""Logs in the database: heads, records, proofs, checkpoints, cosignatures, copies of others' logs."""
+
+from collections.abc import Iterable, Sequence
+
+from edge.core import checkpoint, limits, merkle, messages, note, records, trade
+from edge.core.accounts import Asset
+from edge.core.council import Seat
+from edge.core.merkle import Node
+from edge.core.receipt import Evidence
+from edge.errors import BadProof, ForkedLog, Malformed
+from edge.storage.tx import OWN_LOG, Head, Tx, View, insert_nodes, position
+
+_BLOCK = 1 << 40  # positions of one level
+
+
+def add_log(tx: Tx, log: int, village: str, key: bytes) -> None:
+    tx.run("INSERT INTO log (id, village, public_key) VALUES (?, ?, ?)", log, village, key)
+
+
+def size_of(view: View, log: int) -> int:
+    """Return how many records of a log are stored."""
+    first = position(log, 0, 0)
+    row = view.one(
+        "SELECT max(position) FROM entry WHERE position >= ? AND position < ?",
+        first,
+        first + _BLOCK,
+    )
+    return 0 if row[0] is None else row[0] - first + 1
+
+
+def read_nodes(view: View, log: int, wanted: Iterable[Node]) -> dict[Node, bytes]:
+    """Read the hashes that a plan of core/merkle asks for."""
+    found = {}
+    for node in wanted:
+        if node.level == 0:
+            row = view.one(
+                "SELECT leaf FROM entry WHERE position = ?", position(log, 0, node.index)
+            )
+        else:
+            row = view.one("SELECT hash FROM node WHERE position = ?", position(log, *node))
+        assert row is not None, f"log {log} lacks the tree node {node}"
+        found[node] = row[0]
+    return found
+
+
+def head_of(view: View, log: int) -> Head:
+    """Return the stored right edge of a log."""
+    size = size_of(view, log)
+    nodes = merkle.edge_nodes(size)
+    hashes = read_nodes(view, log, nodes)
+    return Head(size, tuple(hashes[node] for node in nodes))
+
+
+def record_at(view: View, log: int, index: int) -> bytes:
+    row = view.one("SELECT record FROM entry WHERE position = ?", position(log, 0, index))
+    assert row is not None, f"log {log} has no record {index}"
+    return bytes(row[0])
+
+
+def records_from(view: View, log: int, start: int, count: int, bytes_max: int) -> list[bytes]:
+    """Return up to `count` records, at most `bytes_max` bytes (at least one if there is one)."""
+    first = position(log, 0, start)
+    found: list[bytes] = []
+    total = 0
+    for (record,) in view.conn.execute(
+        "SELECT record FROM entry WHERE position >= ? AND position < ? ORDER BY position",
+        (first, min(first + count, position(log, 0, 0) + _BLOCK)),
+    ):
+        total += len(record)
+        if found and total > bytes_max:
+            break
+        found.append(record)
+    return found
+
+
+# Checkpoints
+
+
+def last_checkpoint(view: View, log: int) -> tuple[int, bytes, str] | None:
+    """Return (size, root, signed note) of a log's newest checkpoint."""
+    row: tuple[int, bytes, str] | None = view.one(
+        "SELECT size, root, note FROM checkpoint WHERE log = ? ORDER BY size DESC LIMIT 1", log
+    )
+    return row
+
+
+def keep_checkpoint(tx: Tx, log: int, head: checkpoint.Checkpoint, text: str) -> None:
+    tx.run(
+        "INSERT INTO checkpoint (log, size, root, note) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (log, size) DO NOTHING",
+        log,
+        head.size,
+        head.root,
+        text,
+    )
+
+
+def last_cosigned(view: View, log: int) -> tuple[int, list[str]]:
+    """Return the newest cosigned size of a log and who has cosigned it; (0, []) if none."""
+    row = view.one("SELECT max(size) FROM cosignature WHERE log = ?", log)
+    if row[0] is None:
+        return 0, []
+    cosigners = view.all(
+        "SELECT village FROM cosignature WHERE log = ? AND size = ? ORDER BY village", log, row[0]
+    )
+    return row[0], [village for (village,) in cosigners]
+
+
+def cosignature_for(view: View, log: int, village: str) -> messages.CosignatureLine | None:
+    """Return the newest cosignature by `village` on a log."""
+    row = view.one(
+        "SELECT size, line FROM cosignature WHERE log = ? AND village = ?"
+        " ORDER BY size DESC LIMIT 1",
+        log,
+        village,
+    )
+    return messages.CosignatureLine(*row) if row else None
+
+
+def keep_cosignature(tx: Tx, cosigner: str, key: bytes, line: messages.CosignatureLine) -> bool:
+    """Keep a neighbour's cosignature on one of our checkpoints; tell whether it was new.
+
+    Raises Malformed, BadSignature, or BadProof if it is on a checkpoint that we never signed.
+    """
+    row = tx.one("SELECT root, note FROM checkpoint WHERE log = ? AND size = ?", OWN_LOG, line.size)
+    if row is None:
+        raise BadProof("the cosignature is on a checkpoint that was never made here")
+    head = checkpoint.Checkpoint(tx.identity.village, line.size, row[0])
+    signature = note.NoteSignature.from_text(line.line)
+    checkpoint.verify_cosignature(head, signature, cosigner, key)
+    return bool(
+        tx.run(
+            "INSERT INTO cosignature (log, size, village, line) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            OWN_LOG,
+            line.size,
+            cosigner,
+            line.line,
+        )
+    )
+
+
+# Statements about trades
+
+
+def statements(view: View, subject: bytes, log: int) -> list[tuple[int, str]]:
+    """Return (index, kind) of a log's statements about a subject, in log order."""
+    return view.all(
+        "SELECT idx, kind FROM statement WHERE subject = ? AND log = ? ORDER BY idx", subject, log
+    )
+
+
+def keep_statement(tx: Tx, log: int, index: int, subject: bytes, kind: str) -> None:
+    tx.run(
+        "INSERT INTO statement (subject, log, idx, kind) VALUES (?, ?, ?, ?)",
+        subject,
+        log,
+        index,
+        kind,
+    )
+
+
+def proven_size(view: View, log: int, owner: str, cosigners: Sequence[str], needed: int) -> int:
+    """Return the greatest size of a log that `needed` seats, its owner counted, have signed."""
+    others = [village for village in cosigners if village != owner]
+    if needed <= 1:
+        row = view.one("SELECT max(size) FROM checkpoint WHERE log = ?", log)
+    else:
+        marks = ",".join("?" * len(others))
+        row = view.one(
+            f"SELECT size FROM cosignature WHERE log = ? AND village IN ({marks})"  # noqa: S608
+            " GROUP BY size HAVING count(*) >= ? ORDER BY size DESC LIMIT 1",
+            log,
+            *others,
+            needed - 1,
+        )
+    return row[0] if row and row[0] is not None else 0
+
+
+def evidence(
+    view: View, log: int, owner: str, index: int, seats: Sequence[Seat], needed: int
+) -> Evidence:
+    """Return the proof that record `index` stands in a log, against a cosigned checkpoint.
+
+    Requires index < proven_size.
+    """
+    size = proven_size(view, log, owner, [seat.village for seat in seats], needed)
+    assert index < size, "evidence was asked for a record that is not proven"
+    (text,) = view.one("SELECT note FROM checkpoint WHERE log = ? AND size = ?", log, size)
+    lines = view.all(
+        "SELECT line FROM cosignature WHERE log = ? AND size = ? ORDER BY village", log, size
+    )
+    hashes = read_nodes(view, log, merkle.nodes_for_inclusion(index, size))
+    return Evidence(
+        owner,
+        index,
+        record_at(view, log, index),
+        tuple(merkle.inclusion_proof(index, size, hashes)),
+        checkpoint.with_signatures(text, [note.NoteSignature.from_text(line) for (line,) in lines]),
+    )
+
+
+# Catalogues
+
+
+def asset_in(view: View, log: int, code: str) -> Asset | None:
+    row = view.one("SELECT code, kind, decimals FROM asset WHERE log = ? AND code = ?", log, code)
+    return Asset(*row) if row else None
+
+
+def assets(view: View, log: int) -> list[Asset]:
+    rows = view.all("SELECT code, kind, decimals FROM asset WHERE log = ? ORDER BY code", log)
+    return [Asset(*row) for row in rows]
+
+
+def append_asset(tx: Tx, asset: Asset) -> None:
+    """Put an asset into the own catalogue and log."""
+    tx.append(records.AssetRecord(tx.minute, asset.code, asset.kind, asset.decimals))
+    tx.run(
+        "INSERT INTO asset (log, code, kind, decimals) VALUES (?, ?, ?, ?)",
+        OWN_LOG,
+        asset.code,
+        asset.kind,
+        asset.decimals,
+    )
+
+
+# Pushing and taking in
+
+
+def push_for(view: View, start: int) -> messages.Push | None:
+    """Return what a neighbour that holds `start` of our records lacks, as much as one message may
+    carry; None if we have no checkpoint. `start` above our size is a neighbour that knows more than
+    we do: then nothing is pushed."""
+    last = last_checkpoint(view, OWN_LOG)
+    if last is None or start > last[0]:
+        return None
+    size, _, text = last
+    count = min(size - start, limits.PUSH_RECORDS_MAX)
+    found = records_from(view, OWN_LOG, start, count, limits.PUSH_BYTES_MAX) if count else []
+    end = start + len(found)
+    proof: list[bytes] = []
+    if 0 < end < size:
+        nodes = read_nodes(view, OWN_LOG, merkle.nodes_for_consistency(end, size))
+        proof = merkle.consistency_proof(end, size, nodes)
+    return messages.Push(start, tuple(found), tuple(proof), text)
+
+
+def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> int:
+    """Keep a neighbour's pushed records once they are recomputed to the root that it signed, and
+    cosign its checkpoint if all of it is held now. Return how many records of it are stored.
+
+    A gap or a smaller, older checkpoint changes nothing. Raises Malformed, BadSignature, BadProof,
+    or ForkedLog (two roots of one size).
+    """
+    signed = checkpoint.open_checkpoint(push.checkpoint, village, key)
+    head = head_of(tx, log)
+    if push.start > head.size or signed.size < head.size:
+        return head.size
+    fresh = push.records[head.size - push.start :]
+    if head.size + len(fresh) > signed.size:
+        raise Malformed("more records are pushed than the checkpoint has")
+    _check_same_tree(tx, log, head, signed, bool(fresh))
+    leaves = [merkle.leaf_hash(record) for record in fresh]
+    edge, nodes = merkle.extend(head.size, head.edge, leaves)
+    grown = Head(head.size + len(fresh), tuple(edge))
+    merkle.verify_consistency(grown.size, signed.size, push.proof, grown.root, signed.root)
+    _store_copy(tx, log, village, key, head.size, fresh, leaves, nodes)
+    if grown.size == signed.size:
+        _cosign(tx, log, signed, push.checkpoint)
+    return grown.size
+
+
+def _check_same_tree(
+    tx: Tx, log: int, head: Head, signed: checkpoint.Checkpoint, growing: bool
+) -> None:
+    if growing or signed.size != head.size or signed.root == head.root:
+        return
+    last = last_checkpoint(tx, log)
+    if last is not None and last[0] == signed.size:
+        raise ForkedLog(f"{signed.origin} has signed two different logs of {signed.size} records")
+    raise BadProof("the checkpoint is not of the records that are held")
+
+
+def _store_copy(
+    tx: Tx,
+    log: int,
+    village: str,
+    key: bytes,
+    start: int,
+    fresh: Sequence[bytes],
+    leaves: Sequence[bytes],
+    nodes: Sequence[tuple[int, int, bytes]],
+) -> None:
+    if start == 0 and fresh:
+        first = records.decode(fresh[0])
+        if not isinstance(first, records.VillageRecord) or (first.village_id, first.key) != (
+            village,
+            key,
+        ):
+            raise Malformed(f"the log does not begin with the village record of {village}")
+    at = position(log, 0, start)
+    rows = [(at + i, leaf, fresh[i]) for i, leaf in enumerate(leaves)]
+    tx.conn.executemany("INSERT INTO entry (position, leaf, record) VALUES (?, ?, ?)", rows)
+    insert_nodes(tx, log, nodes)
+    for index, record in enumerate(fresh, start):
+        if not record.startswith(b'{"kind":"sealed"'):
+            _note_public(tx, log, index, record)
+
+
+def _note_public(tx: Tx, log: int, index: int, record: bytes) -> None:
+    """Keep what a copy's public record says of trades and catalogue; what cannot be read here is
+    kept as opaque bytes and means nothing."""
+    try:
+        decoded = records.decode(record)
+        if isinstance(decoded, records.HoldRecord | records.NoHoldRecord):
+            kind = "hold" if isinstance(decoded, records.HoldRecord) else "no-hold"
+            keep_statement(tx, log, index, trade.subject_of(bytes(decoded.terms)), kind)
+        elif isinstance(decoded, records.SettleRecord | records.ReleaseRecord):
+            kind = "settle" if isinstance(decoded, records.SettleRecord) else "release"
+            if len(decoded.subject) == 32:
+                keep_statement(tx, log, index, decoded.subject, kind)
+        elif isinstance(decoded, records.AssetRecord):
+            _note_asset(tx, log, decoded)
+    except Malformed:
+        return
+
+
+def _note_asset(tx: Tx, log: int, record: records.AssetRecord) -> None:
+    if 0 <= record.decimals <= limits.DECIMALS_MAX and len(record.code) <= 64:
+        tx.run(
+            "INSERT INTO asset (log, code, kind, decimals) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            log,
+            record.code,
+            record.asset_kind,
+            record.decimals,
+        )
+
+
+def _cosign(tx: Tx, log: int, signed: checkpoint.Checkpoint, text: str) -> None:
+    """Sign what is stored whole; kept in the same transaction, before anyone is told."""
+    keep_checkpoint(tx, log, signed, text)
+    signature = checkpoint.cosign(signed, tx.identity.village, tx.identity.key, tx.stamp_ms // 1000)
+    tx.run(
+        "INSERT INTO cosignature (log, size, village, line) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        log,
+        signed.size,
+        tx.identity.village,
+        signature.to_text(),
+    )

@@ -1,0 +1,110 @@
+"""Members and their private rows; answers already given to requests that carry an id."""
+
+import unicodedata
+from collections.abc import Callable
+
+import msgspec
+
+from edge.core import crypto
+from edge.core.accounts import TREASURY, member_account
+from edge.errors import Conflict, UnknownMember
+from edge.storage.tx import Tx, View
+
+
+class Member(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+    pin_hash: str
+    steward: bool
+    session_epoch: int
+
+    @property
+    def account(self) -> str:
+        return member_account(self.id)
+
+
+_COLUMNS = "SELECT id, name, pin_hash, steward, session_epoch FROM member"
+
+
+def add(tx: Tx, name: str, pin_hash: str, steward: bool) -> Member:
+    """Add a member; raises Conflict if the name is taken, in any case of letters."""
+    if find(tx, name) is not None or name.casefold() == TREASURY:
+        raise Conflict(f"there is already a member called {name}")
+    tx.run(
+        "INSERT INTO member (name, folded, pin_hash, steward) VALUES (?, ?, ?, ?)",
+        name,
+        fold(name),
+        pin_hash,
+        int(steward),
+    )
+    return named(tx, name)
+
+
+def find(view: View, name: str) -> Member | None:
+    row = view.one(f"{_COLUMNS} WHERE folded = ?", fold(name))
+    return _member(row) if row else None
+
+
+def named(view: View, name: str) -> Member:
+    """Return the member; raises UnknownMember."""
+    member = find(view, name)
+    if member is None:
+        raise UnknownMember(f"there is no member called {name!r} here")
+    return member
+
+
+def by_id(view: View, id_: int) -> Member | None:
+    row = view.one(f"{_COLUMNS} WHERE id = ?", id_)
+    return _member(row) if row else None
+
+
+def everyone(view: View) -> list[Member]:
+    return [_member(row) for row in view.all(f"{_COLUMNS} ORDER BY folded")]
+
+
+def set_pin(tx: Tx, member: Member, pin_hash: str) -> None:
+    """Replace the PIN; sessions signed in with the old one end."""
+    tx.run(
+        "UPDATE member SET pin_hash = ?, session_epoch = session_epoch + 1 WHERE id = ?",
+        pin_hash,
+        member.id,
+    )
+
+
+def account_named(view: View, name: str) -> str:
+    """Return the account of a member, or `treasury`; raises UnknownMember."""
+    return TREASURY if name.casefold() == TREASURY else named(view, name).account
+
+
+def once(tx: Tx, scope: str, id_: str, asked: bytes, do: Callable[[], bytes]) -> bytes:
+    """Do what a request asks once, and give the same answer to the same request ever after.
+
+    Raises Conflict if the id was used for something else. An empty id asks for no such memory.
+    """
+    if not id_:
+        return do()
+    row = tx.one("SELECT digest, answer FROM request WHERE scope = ? AND id = ?", scope, id_)
+    digest = crypto.sha256(asked)
+    if row is None:
+        answer = do()
+        tx.run(
+            "INSERT INTO request (scope, id, digest, answer) VALUES (?, ?, ?, ?)",
+            scope,
+            id_,
+            digest,
+            answer,
+        )
+        return answer
+    if row[0] != digest:
+        raise Conflict(f"the request id {id_} was used for something else")
+    return bytes(row[1])
+
+
+def fold(name: str) -> str:
+    """Return the form in which two names are the same name."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _member(row: tuple[int, str, str, int, int]) -> Member:
+    id_, name, pin_hash, steward, session_epoch = row
+    return Member(id_, name, pin_hash, bool(steward), session_epoch)

@@ -1,0 +1,158 @@
+"""The product's runner of transactions: aiosqlite, one writer thread, a few reader threads.
+
+Writes that wait together share one transaction, one checkpoint signature and one flush to disk
+(group commit). A write goes on when the task that asked for it is cancelled.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from edge.errors import StorageError
+from edge.storage import database
+from edge.storage.tx import Identity, Tx, View
+from edge.storage.writer import Writer
+
+T = TypeVar("T")
+BATCH_WRITES_MAX = 256
+WAITING_WRITES_MAX = 10_000
+READERS = 2
+
+_Waiting = tuple[Callable[[Tx], Any], "asyncio.Future[Any]"]
+
+
+class Store:
+    """Open with `await Store.open(...)`, and `await close()` it: an open aiosqlite connection keeps
+    the process alive."""
+
+    def __init__(
+        self,
+        path: Path,
+        writer: Writer,
+        connection: aiosqlite.Connection,
+        readers: list[aiosqlite.Connection],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._path = path
+        self._writer = writer
+        self._connection = connection
+        self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
+        self._all_readers = readers
+        for reader in readers:
+            self._readers.put_nowait(reader)
+        self._now_ms = now_ms
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING_WRITES_MAX)
+        self._task = asyncio.create_task(self._write_batches(), name="writer")
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        identity: Identity,
+        now_ms: Callable[[], int],
+        random: Callable[[int], bytes],
+    ) -> "Store":
+        """Open an existing database. Raises ConfigError, CorruptDatabase, StorageError."""
+        connection = await _connect(lambda: database.open_writer(path))
+        try:
+            writer: Writer = await run_on(
+                connection, lambda conn: Writer(conn, identity, random, path)
+            )
+            readers = [await _connect(lambda: database.open_reader(path)) for _ in range(READERS)]
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise database.explain(error, path) from error
+            raise
+        return cls(path, writer, connection, readers, now_ms)
+
+    async def write(self, fn: Callable[[Tx], T]) -> T:
+        """Run `fn` as one transaction and return its result once that is on disk."""
+        if self._task.done():
+            raise StorageError("the box is stopping: nothing more is written")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        await self._waiting.put((fn, future))
+        return await asyncio.shield(future)
+
+    async def read(self, fn: Callable[[View], T]) -> T:
+        """Run `fn` over one consistent state of what is committed."""
+        reader = await self._readers.get()
+        try:
+            return await asyncio.shield(run_on(reader, lambda conn: self._read(conn, fn)))
+        finally:
+            self._readers.put_nowait(reader)
+
+    async def close(self) -> None:
+        """Finish the writes that wait, empty the write-ahead log, and close."""
+        await self._waiting.join()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        for reader in self._all_readers:
+            await reader.close()
+        await self._connection.close()
+
+    def _read(self, conn: sqlite3.Connection, fn: Callable[[View], T]) -> T:
+        with database.storage_errors(self._path):
+            conn.execute("BEGIN")
+            try:
+                return fn(View(conn))
+            finally:
+                conn.execute("ROLLBACK")
+
+    async def _write_batches(self) -> None:
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < BATCH_WRITES_MAX and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            try:
+                await self._write(batch)
+            except Exception as error:  # a broken law or a failed commit: stop before worse
+                self._fail(batch, error)
+                return
+            finally:
+                for _ in batch:
+                    self._waiting.task_done()
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        writes = [fn for fn, _ in batch]
+        outcomes = await run_on(
+            self._connection, lambda _: self._writer.run(writes, self._now_ms())
+        )
+        for (_, future), (result, error) in zip(batch, outcomes, strict=True):
+            if future.cancelled():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
+        stopped = StorageError(f"the box stops, since its database may be wrong: {error}")
+        while not self._waiting.empty():
+            batch.append(self._waiting.get_nowait())
+            self._waiting.task_done()
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(stopped)
+                future.exception()
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+
+async def _connect(open_: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
+    connection = aiosqlite.Connection(open_, iter_chunk_size=64)
+    return await connection
+
+
+async def run_on(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connection], T]) -> T:
+    """Run one plain function on a connection's thread, as one unit.
+
+    aiosqlite 0.22 has no public call for it: this is the only place that knows, and a test pins it.
+    """
+    result: T = await connection._execute(lambda: fn(connection._conn))  # type: ignore[no-untyped-call]
+    return result

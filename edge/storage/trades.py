@@ -1,0 +1,275 @@
+"""Trades in the database: one row for each, votes, and the facts that decide the next step."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from edge.core import canonical, council, trade
+from edge.core.trade import Event, Facts, Role, Statement, Status
+from edge.errors import Conflict, Malformed, UnknownTrade
+from edge.storage import logs
+from edge.storage.tx import OWN_LOG, Tx, View
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """One side's row. `member` is this village's; None if nobody here has that name."""
+
+    subject: bytes
+    neighbour: str
+    role: Role
+    status: Status
+    terms_bytes: bytes
+    terms: trade.Terms
+    from_signature: bytes
+    to_signature: bytes | None
+    from_user: str
+    to_user: str
+    member: int | None
+    reserved: bool
+    certificate: council.Certificate | None
+    told: bool
+    closed: bool
+    reason: str
+    created_ms: int
+    changed_ms: int
+
+    @property
+    def id(self) -> str:
+        """How people and programs here call it."""
+        return self.subject.hex()[:16]
+
+
+_COLUMNS = (
+    "SELECT subject, neighbour, role, status, terms, from_signature, to_signature, from_user,"
+    " to_user, member, reserved, certificate, told, closed, reason, created_ms, changed_ms"
+    " FROM trade"
+)
+_certificate_codec = canonical.Codec(council.Certificate, "certificate", 8_192)
+
+
+def add(
+    tx: Tx,
+    terms_bytes: bytes,
+    terms: trade.Terms,
+    role: Role,
+    from_signature: bytes,
+    people: tuple[str, str],
+    member: int | None,
+    reserved: bool,
+) -> Trade:
+    """Keep a new trade as PENDING. Raises Conflict if its (from_village, trade_id) has other terms."""
+    subject = trade.subject_of(terms_bytes)
+    if tx.one(
+        "SELECT 1 FROM trade WHERE from_village = ? AND trade_id = ?",
+        terms.from_village,
+        terms.trade_id,
+    ):
+        raise Conflict(f"{terms.trade_id} of {terms.from_village} is a trade on other terms")
+    tx.run(
+        "INSERT INTO trade (subject, trade_id, from_village, neighbour, role, status, terms,"
+        " from_signature, from_user, to_user, member, reserved, created_ms, changed_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        subject,
+        terms.trade_id,
+        terms.from_village,
+        terms.to_village if role == "from" else terms.from_village,
+        role,
+        Status.PENDING,
+        terms_bytes,
+        from_signature,
+        *people,
+        member,
+        int(reserved),
+        tx.stamp_ms,
+        tx.stamp_ms,
+    )
+    return by_subject(tx, subject)
+
+
+def find(view: View, subject: bytes) -> Trade | None:
+    row = view.one(f"{_COLUMNS} WHERE subject = ?", subject)
+    return _trade(row) if row else None
+
+
+def by_subject(view: View, subject: bytes) -> Trade:
+    found = find(view, subject)
+    assert found is not None, "the trade is not kept"
+    return found
+
+
+def named(view: View, id_: str) -> Trade:
+    """Return the trade whose id here is, or begins with, `id_`; raises UnknownTrade."""
+    digits = id_.lower()
+    if len(digits) < 4 or len(digits) > 64 or any(c not in "0123456789abcdef" for c in digits):
+        raise UnknownTrade(f"there is no trade {id_[:64]!r} here")
+    low, high = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
+    rows = view.all(f"{_COLUMNS} WHERE subject BETWEEN ? AND ? LIMIT 2", low, high)
+    if len(rows) != 1:
+        raise UnknownTrade(f"there is {'more than one' if rows else 'no'} trade {id_} here")
+    return _trade(rows[0])
+
+
+def everyone(view: View, limit: int = 1_000) -> list[Trade]:
+    """Return the newest trades, newest first."""
+    rows = view.all(f"{_COLUMNS} ORDER BY created_ms DESC, subject LIMIT ?", limit)
+    return [_trade(row) for row in rows]
+
+
+def of_member(view: View, member: int, limit: int = 100) -> list[Trade]:
+    rows = view.all(
+        f"{_COLUMNS} WHERE member = ? ORDER BY created_ms DESC, subject LIMIT ?", member, limit
+    )
+    return [_trade(row) for row in rows]
+
+
+def unclosed(view: View, neighbour: str) -> list[Trade]:
+    """Return the trades about which there is still something to say to a neighbour, the one that
+    has waited longest first."""
+    rows = view.all(
+        f"{_COLUMNS} WHERE neighbour = ? AND closed = 0 ORDER BY changed_ms, subject", neighbour
+    )
+    return [_trade(row) for row in rows]
+
+
+def pending_past(view: View, minute: int) -> list[Trade]:
+    """Return the PENDING trades whose deadline has passed."""
+    rows = view.all(f"{_COLUMNS} WHERE closed = 0 AND status = 'PENDING'")
+    return [found for row in rows if (found := _trade(row)).terms.deadline_minute < minute]
+
+
+def count_open(view: View, *, member: int | None = None, neighbour: str = "") -> int:
+    """Count the trades of a member, or with a neighbour, that have not ended."""
+    ended = ", ".join(f"'{status}'" for status in sorted(trade.ENDED))
+    column, value = ("member", member) if member is not None else ("neighbour", neighbour)
+    sql = f"SELECT count(*) FROM trade WHERE {column} = ? AND status NOT IN ({ended})"  # noqa: S608
+    count: int = view.one(sql, value)[0]
+    return count
+
+
+def advance(tx: Tx, known: Trade, event: Event, reason: str = "") -> Trade:
+    """Take one step of the status table; WrongState if there is no such step."""
+    status = trade.after(known.status, event)
+    tx.run(
+        "UPDATE trade SET status = ?, reason = ?, told = 0, changed_ms = ? WHERE subject = ?",
+        status,
+        reason,
+        tx.stamp_ms,
+        known.subject,
+    )
+    return by_subject(tx, known.subject)
+
+
+def keep(tx: Tx, subject: bytes, **columns: bytes | int | str | None) -> None:
+    """Set columns of a trade's row."""
+    assert set(columns) <= {"to_signature", "reserved", "told", "closed", "certificate", "reason"}
+    names = ", ".join(f"{column} = ?" for column in columns)
+    tx.run(f"UPDATE trade SET {names} WHERE subject = ?", *columns.values(), subject)  # noqa: S608
+
+
+def keep_certificate(tx: Tx, subject: bytes, certificate: council.Certificate) -> None:
+    keep(tx, subject, certificate=canonical.encode(certificate))
+
+
+# Votes
+
+
+def keep_vote(tx: Tx, subject: bytes, vote: council.Vote) -> bool:
+    """Keep a seat's checked vote; tell whether it was new.
+
+    Raises Malformed if the seat has said something else before: misbehaviour, whose first word stays.
+    """
+    row = tx.one(
+        "SELECT value FROM vote WHERE subject = ? AND village = ? AND round = ? AND step = ?",
+        subject,
+        vote.village,
+        vote.round,
+        vote.step,
+    )
+    if row is not None:
+        if row[0] != vote.value:
+            raise Malformed(f"{vote.village} has voted for two values")
+        return False
+    tx.run(
+        "INSERT INTO vote (subject, village, round, step, value, signature)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        subject,
+        vote.village,
+        vote.round,
+        vote.step,
+        vote.value,
+        vote.signature,
+    )
+    return True
+
+
+def votes(view: View, subject: bytes) -> list[council.Vote]:
+    rows: Iterable[tuple[str, int, council.Step, council.Value, bytes]] = view.all(
+        "SELECT village, round, step, value, signature FROM vote WHERE subject = ?"
+        " ORDER BY village, round, step",
+        subject,
+    )
+    return [council.Vote(*row) for row in rows]
+
+
+# Facts
+
+
+def facts(view: View, known: Trade, own_village: str, their_log: int) -> Facts:
+    """Return what the committed rows say about a trade; see core/trade.next_action."""
+    seats = [seat.village for seat in known.terms.seats]
+    needed = council.quorum(len(seats))
+    mine = first_statement(view, known.subject, OWN_LOG)
+    theirs = first_statement(view, known.subject, their_log)
+    own_proven = logs.proven_size(view, OWN_LOG, own_village, seats, needed)
+    their_proven = logs.proven_size(view, their_log, known.neighbour, seats, needed)
+    return Facts(
+        role=known.role,
+        mine=mine[1] if mine else None,
+        mine_proven=mine is not None and mine[0] < own_proven,
+        theirs=theirs[1] if theirs else None,
+        theirs_proven=theirs is not None and theirs[0] < their_proven,
+        voted=any(vote.village == own_village for vote in votes(view, known.subject)),
+        certificate=known.certificate.value if known.certificate else None,
+        ended=known.status in trade.ENDED,
+    )
+
+
+def has_ended_there(view: View, subject: bytes, their_log: int) -> bool:
+    """Tell whether the neighbour's log shows its settle or release."""
+    found = logs.statements(view, subject, their_log)
+    return any(kind in ("settle", "release") for _, kind in found)
+
+
+def first_statement(view: View, subject: bytes, log: int) -> tuple[int, Statement] | None:
+    """Return (index, kind) of a log's first hold or no-hold on a subject: the one that counts."""
+    row: tuple[int, Statement] | None = view.one(
+        "SELECT idx, kind FROM statement WHERE subject = ? AND log = ?"
+        " AND kind IN ('hold', 'no-hold') ORDER BY idx LIMIT 1",
+        subject,
+        log,
+    )
+    return row
+
+
+def _trade(row: tuple[Any, ...]) -> Trade:
+    subject, neighbour, role, status, terms_bytes, from_signature, to_signature = row[:7]
+    from_user, to_user, member, reserved, certificate, told, closed, *rest = row[7:]
+    return Trade(
+        subject,
+        neighbour,
+        role,
+        Status(status),
+        terms_bytes,
+        trade.decode_terms(terms_bytes),
+        from_signature,
+        to_signature,
+        from_user or "",
+        to_user or "",
+        member,
+        bool(reserved),
+        _certificate_codec.decode(certificate) if certificate else None,
+        bool(told),
+        bool(closed),
+        *rest,
+    )

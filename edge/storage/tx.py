@@ -1,0 +1,135 @@
+"""What a transaction sees: `View` to read, `Tx` to write.
+
+A transaction is a plain function over one of these. It runs whole, on the database thread or (in
+the simulator) inline. Ledger words live in this package's other modules, as functions of a View or
+Tx, so that no SQL leaks out.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from edge.core import crypto, limits, merkle, records
+
+T = TypeVar("T")
+OWN_LOG = 0
+_LEVEL_SHIFT = 40
+_LOG_SHIFT = 46
+
+
+def position(log: int, level: int, index: int) -> int:
+    """Pack a place in a log's tree into one integer; see schema/01-ledger.sql."""
+    return log << _LOG_SHIFT | level << _LEVEL_SHIFT | index
+
+
+class View:
+    """A consistent state of the database, for reading."""
+
+    __slots__ = ("conn",)
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self.conn = conn
+
+    def one(self, sql: str, *values: object) -> Any:
+        """Return the first row as a tuple, or None."""
+        return self.conn.execute(sql, values).fetchone()
+
+    def all(self, sql: str, *values: object) -> list[Any]:
+        return self.conn.execute(sql, values).fetchall()
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Where a log ends: its size and the hashes of its right edge (merkle.edge_nodes)."""
+
+    size: int
+    edge: tuple[bytes, ...]
+
+    @property
+    def root(self) -> bytes:
+        return merkle.root_from_edge(self.edge)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who writes here: village id and key."""
+
+    village: str
+    key: crypto.SecretKey
+
+
+class Tx(View):
+    """One batch of writes. `stamp_ms` grows with every append; `minute` is its public form."""
+
+    __slots__ = ("_appended", "_sealed", "_size", "identity", "minute", "random", "stamp_ms")
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        identity: Identity,
+        size: int,
+        stamp_ms: int,
+        random: Callable[[int], bytes],
+    ) -> None:
+        super().__init__(conn)
+        self.identity = identity
+        self.random = random
+        self.stamp_ms = stamp_ms
+        self.minute = stamp_ms // limits.MINUTE_MS
+        self._size = size
+        self._appended: list[tuple[int, bytes, bytes]] = []  # position, leaf hash, record
+        self._sealed: list[tuple[int, bytes, bytes, bytes | None, bytes | None]] = []
+
+    def run(self, sql: str, *values: object) -> int:
+        """Change rows; return how many."""
+        return self.conn.execute(sql, values).rowcount
+
+    def append(self, record: records.Record) -> int:
+        """Append to the own log; return the record's index. It is written at the batch's end."""
+        encoded = records.encode(record)
+        assert len(encoded) <= limits.RECORD_BYTES_MAX
+        index = self._size + len(self._appended)
+        leaf = merkle.leaf_hash(encoded)
+        self._appended.append((position(OWN_LOG, 0, index), leaf, encoded))
+        return index
+
+    def keep_sealed(
+        self, index: int, posting: tuple[bytes, bytes], personal: tuple[bytes, bytes] | None
+    ) -> None:
+        """Keep the (nonce, private bytes) pairs that record `index` commits to."""
+        personal_nonce, personal_bytes = personal or (None, None)
+        self._sealed.append((index, *posting, personal_nonce, personal_bytes))
+
+    def mark(self) -> tuple[int, int]:
+        return len(self._appended), len(self._sealed)
+
+    def return_to(self, mark: tuple[int, int]) -> None:
+        """Forget what was appended since `mark`."""
+        del self._appended[mark[0] :]
+        del self._sealed[mark[1] :]
+
+    def flush(self, head: Head) -> Head:
+        """Write the appended entries, nodes and sealed rows; return the log's new head."""
+        if not self._appended:
+            return head
+        edge, nodes = merkle.extend(head.size, head.edge, (leaf for _, leaf, _ in self._appended))
+        many = self.conn.executemany
+        many("INSERT INTO entry (position, leaf, record) VALUES (?, ?, ?)", self._appended)
+        insert_nodes(self, OWN_LOG, nodes)
+        many("INSERT INTO sealed VALUES (?, ?, ?, ?, ?)", self._sealed)
+        return Head(head.size + len(self._appended), tuple(edge))
+
+
+def insert_nodes(tx: View, log: int, nodes: Sequence[tuple[int, int, bytes]]) -> None:
+    tx.conn.executemany(
+        "INSERT INTO node (position, hash) VALUES (?, ?)",
+        [(position(log, level, index), hash_) for level, index, hash_ in nodes],
+    )
+
+
+class Runner(Protocol):
+    """Runs transactions: aiosqlite in the product, inline in the simulator."""
+
+    async def write(self, fn: Callable[[Tx], T]) -> T: ...
+
+    async def read(self, fn: Callable[[View], T]) -> T: ...

@@ -1,0 +1,106 @@
+"""The one writer: a batch of transactions, one checkpoint signature, one COMMIT."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge.core import checkpoint, limits, records
+from edge.storage import database, logs
+from edge.storage.tx import OWN_LOG, Head, Identity, Tx, View
+
+Write = Callable[[Tx], Any]
+Outcome = tuple[Any, BaseException | None]  # result, or the error that was raised instead
+
+
+class Writer:
+    """Owns what the writing side remembers between batches: the log's head and the last stamp.
+
+    Memory is replaced only after COMMIT has succeeded; if COMMIT itself fails the caller must stop
+    the process.
+    """
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        identity: Identity,
+        random: Callable[[int], bytes],
+        path: Path = Path("the database"),
+    ) -> None:
+        self.conn = conn
+        self.identity = identity
+        self._random = random
+        self._path = path
+        view = View(conn)
+        self._head = logs.head_of(view, OWN_LOG)
+        self._last_stamp_ms = last_stamp_ms(view)
+
+    def run(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
+        """Run each function in its own savepoint, all in one transaction; return their outcomes.
+
+        A function that raises writes nothing. AssertionError, and SQLite's own trouble, undo the
+        whole batch: the first is raised, the second becomes everyone's outcome.
+        """
+        stamp_ms = max(now_ms, self._last_stamp_ms + 1)
+        tx = Tx(self.conn, self.identity, self._head.size, stamp_ms, self._random)
+        try:
+            self.conn.execute("BEGIN IMMEDIATE")
+            outcomes = [self._one(tx, write) for write in writes]
+            head = self._close(tx)
+        except sqlite3.Error as error:
+            self._undo()
+            return [(None, database.explain(error, self._path))] * len(writes)
+        except BaseException:
+            self._undo()
+            raise
+        self._commit()
+        self._head, self._last_stamp_ms = head, stamp_ms
+        return outcomes
+
+    def _one(self, tx: Tx, write: Write) -> Outcome:
+        mark = tx.mark()
+        self.conn.execute("SAVEPOINT one")
+        try:
+            result = write(tx)
+        except (AssertionError, sqlite3.Error):
+            raise
+        except Exception as error:
+            self.conn.execute("ROLLBACK TO one")
+            self.conn.execute("RELEASE one")
+            tx.return_to(mark)
+            return None, error
+        self.conn.execute("RELEASE one")
+        return result, None
+
+    def _close(self, tx: Tx) -> Head:
+        head = tx.flush(self._head)
+        if head.size > self._head.size:
+            signed = checkpoint.Checkpoint(self.identity.village, head.size, head.root)
+            text = checkpoint.sign_checkpoint(signed, self.identity.key)
+            logs.keep_checkpoint(tx, OWN_LOG, signed, text)
+        return head
+
+    def _commit(self) -> None:
+        try:
+            self.conn.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise CommitFailed(str(database.explain(error, self._path))) from error
+
+    def _undo(self) -> None:
+        if self.conn.in_transaction:
+            self.conn.execute("ROLLBACK")
+
+
+class CommitFailed(Exception):
+    """Nobody knows what is on the disk: the process must stop, and start again from what is there."""
+
+
+def last_stamp_ms(view: View) -> int:
+    """Return the greatest stamp that the own log shows, 0 for an empty one."""
+    size = logs.size_of(view, OWN_LOG)
+    if size == 0:
+        return 0
+    minute = records.decode(logs.record_at(view, OWN_LOG, size - 1)).minute
+    row = view.one("SELECT posting FROM sealed ORDER BY idx DESC LIMIT 1")
+    sealed_ms = records.decode_posting(row[0]).stamp_ms if row else 0
+    return max(minute * limits.MINUTE_MS, sealed_ms)

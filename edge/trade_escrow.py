@@ -1,0 +1,518 @@
+"""The atomic swap handler: drives each trade to its one end on this village's side.
+
+Everything here is a transaction over committed rows. What must be done next is always recomputed
+from them by `core.trade.next_action`, so the first message, a retry and a restart are one path.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from edge.core import council, limits, names, records, trade
+from edge.core.accounts import Asset, Entry, debits, member_account
+from edge.core.messages import Names, SubjectMessage, Withdrawn
+from edge.core.receipt import FORMAT, Receipt
+from edge.core.trade import Action, Event, Quantity, Role, Status
+from edge.errors import (
+    BadProof,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LimitExceeded,
+    Malformed,
+    TooMany,
+    UnknownAsset,
+    WrongState,
+)
+from edge.storage import ledger, logs, members, neighbours, trades
+from edge.storage.members import Member
+from edge.storage.neighbours import Neighbour
+from edge.storage.trades import Trade
+from edge.storage.tx import OWN_LOG, Tx, View
+
+_WITHDRAWALS: dict[Status, Withdrawn] = {
+    Status.REJECTED: "rejected",
+    Status.CANCELLED: "cancelled",
+    Status.EXPIRED: "expired",
+}
+_EVENTS: dict[Withdrawn, Event] = {
+    "rejected": Event.REJECT,
+    "cancelled": Event.CANCEL,
+    "expired": Event.EXPIRE,
+}
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """What a member offers and asks: each one asset, amounts as people write them."""
+
+    to_village: str
+    to_user: str
+    offer: tuple[str, str]  # asset, amount
+    request: tuple[str, str]
+    deadline_s: int = limits.DEADLINE_S_DEFAULT
+
+
+# What people do
+
+
+def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Trade:
+    """Keep a proposal and set its offer aside. Nobody is bound yet."""
+    neighbour = _tradeable(tx, proposal.to_village)
+    names.member_name(proposal.to_user)
+    if not limits.MINUTE_MS // 1000 <= proposal.deadline_s <= limits.DEADLINE_S_MAX:
+        raise InvalidInput("a trade's deadline lies one minute to seven days ahead")
+    if trades.count_open(tx, member=member.id) >= limits.OPEN_TRADES_PER_MEMBER_MAX:
+        raise TooMany(f"{member.name} has {limits.OPEN_TRADES_PER_MEMBER_MAX} open trades")
+    if trades.count_open(tx, neighbour=neighbour.village) >= limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
+        raise TooMany(f"too many trades with {neighbour.village} are open")
+    terms = _terms(tx, neighbour, proposal, from_fee)
+    terms_bytes = trade.encode_terms(trade.decode_terms(trade.encode_terms(terms)))
+    ledger.reserve(tx, debits(_entries(terms, "from", member.account)))
+    return trades.add(
+        tx,
+        terms_bytes,
+        terms,
+        "from",
+        tx.identity.key.sign(terms_bytes),
+        (member.name, proposal.to_user),
+        member.id,
+        reserved=True,
+    )
+
+
+def accept(tx: Tx, member: Member, known: Trade) -> Trade:
+    """Accept a proposal made to this member: append this village's hold. From here on only a
+    certificate ends it."""
+    _check_ours(known, member, "to")
+    trade.after(known.status, Event.ACCEPT)
+    neighbour = _tradeable(tx, known.neighbour)
+    if known.terms.deadline_minute < tx.minute:
+        raise WrongState("the trade's deadline has passed", status=known.status)
+    for quantity in (known.terms.offer, known.terms.request):
+        _agreed_asset(tx, neighbour, quantity)
+    signature = tx.identity.key.sign(known.terms_bytes)
+    _append_hold(tx, known, signature, member.account)
+    return trades.advance(tx, known, Event.ACCEPT)
+
+
+def reject(tx: Tx, member: Member, known: Trade) -> Trade:
+    """Decline a proposal made to this member."""
+    _check_ours(known, member, "to")
+    return trades.advance(tx, known, Event.REJECT, f"{member.name} declined it")
+
+
+def cancel(tx: Tx, member: Member, known: Trade) -> Trade:
+    """Withdraw a proposal that nobody is bound by; its set-aside comes back at once."""
+    _check_ours(known, member, "from")
+    return _end_unbound(tx, known, Event.CANCEL, f"{member.name} withdrew it")
+
+
+def expire(tx: Tx) -> int:
+    """End the proposals whose deadline has passed; return how many."""
+    past = trades.pending_past(tx, tx.minute)
+    for known in past:
+        _end_unbound(tx, known, Event.EXPIRE, "nobody accepted it in time")
+    return len(past)
+
+
+# What the other village says
+
+
+def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) -> bool:
+    """Take in a neighbour's words on trades, then do all that is now due; tell whether anything
+    changed. Raises PeerError, and then nothing is changed."""
+    changed = False
+    about = []
+    for message in messages:
+        known, new = _take_in(tx, neighbour, message)
+        changed |= new
+        about.append(known.subject)
+    return advance_all(tx, neighbour, about) or changed
+
+
+def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> bool:
+    """Do what is due in each trade with a neighbour; tell whether anything changed."""
+    changed = False
+    due = {known.subject: None for known in trades.unclosed(tx, neighbour.village)}
+    for subject in due | dict.fromkeys(about):
+        while _step(tx, neighbour, trades.by_subject(tx, subject)):
+            changed = True
+        _close(tx, neighbour, trades.by_subject(tx, subject))
+    return changed
+
+
+def speak(
+    view: View, neighbour: Neighbour, about: Iterable[bytes] = (), turn: int = 0
+) -> list[tuple[SubjectMessage, int]]:
+    """Return what to say to a neighbour about trades, each with the stamp of the row it speaks of:
+    all that is open or not known to have arrived, and what it has just asked `about`.
+
+    If there is more than one message may carry, `turn` moves on through the rest.
+    """
+    known = [found for subject in about if (found := trades.find(view, subject))]
+    asked = {found.subject for found in known}
+    waiting = [
+        found
+        for found in trades.unclosed(view, neighbour.village)
+        if found.subject not in asked and not (found.status is Status.PENDING and found.told)
+    ]
+    room = limits.SUBJECTS_PER_MESSAGE_MAX - len(known)
+    start = turn * room % len(waiting) if len(waiting) > room > 0 else 0
+    chosen = (waiting[start:] + waiting[:start])[: max(room, 0)]
+    return [(_message(view, found), found.changed_ms) for found in known + chosen]
+
+
+def told(tx: Tx, said: Iterable[tuple[bytes, int]]) -> None:
+    """Note that the neighbour has stored what was said about trades, unless they have changed."""
+    for subject, changed_ms in said:
+        known = trades.find(tx, subject)
+        if known is not None and known.changed_ms == changed_ms and not known.told:
+            unbound = known.status in trade.UNBOUND_ENDS and known.to_signature is None
+            trades.keep(tx, subject, told=1, closed=int(unbound or known.closed))
+
+
+def receipt(view: View, known: Trade) -> Receipt:
+    """Return the proof of an ended trade; WrongState if there is none (yet)."""
+    if known.certificate is None or known.to_signature is None:
+        raise WrongState(
+            f"the trade is {known.status}: there is a receipt once it is decided",
+            status=known.status,
+        )
+    seats = known.terms.seats
+    needed = council.quorum(len(seats))
+    evidence = []
+    for village in (known.terms.from_village, known.terms.to_village):
+        log = OWN_LOG if village != known.neighbour else neighbours.trade_log(view, village)
+        first = trades.first_statement(view, known.subject, log)
+        assert first is not None
+        evidence.append(logs.evidence(view, log, village, first[0], seats, needed))
+    return Receipt(
+        FORMAT,
+        msgspec.Raw(known.terms_bytes),
+        known.from_signature,
+        known.to_signature,
+        known.certificate,
+        tuple(evidence),
+    )
+
+
+# Terms and checks
+
+
+def _terms(tx: Tx, neighbour: Neighbour, proposal: Proposal, from_fee: int) -> trade.Terms:
+    own = tx.identity
+    return trade.Terms(
+        context=trade.TERMS_CONTEXT,
+        network=neighbour.network,
+        charter=neighbour.charter,
+        from_village=own.village,
+        to_village=neighbour.village,
+        trade_id=tx.random(8).hex(),
+        seats=_seats(tx, neighbour, own.village),
+        offer=_quantity(tx, neighbour, *proposal.offer),
+        request=_quantity(tx, neighbour, *proposal.request),
+        from_fee=from_fee,
+        to_fee=0,
+        deadline_minute=tx.minute + -(-proposal.deadline_s * 1000 // limits.MINUTE_MS),
+        window_s=limits.WINDOW_S_DEFAULT,
+        nonce=tx.random(16),
+        refund_of=None,
+    )
+
+
+def _seats(tx: Tx, neighbour: Neighbour, proposer: str) -> tuple[council.Seat, ...]:
+    """The two parties, the proposer first."""
+    ours = council.Seat(tx.identity.village, tx.identity.key.public)
+    theirs = council.Seat(neighbour.village, neighbour.key)
+    return (ours, theirs) if proposer == ours.village else (theirs, ours)
+
+
+def _quantity(tx: Tx, neighbour: Neighbour, name: str, amount: str) -> Quantity:
+    code = names.asset_code(name)
+    own = logs.asset_in(tx, OWN_LOG, code)
+    there = logs.asset_in(tx, neighbour.log, code)
+    if own is None and there is None:
+        raise UnknownAsset(
+            f"neither this village's catalogue nor that of {neighbour.village}, as last synced, "
+            f"has {code}",
+            asset=code,
+        )
+    if own is None and there is not None:
+        _adopt(tx, there)
+        own = there
+    assert own is not None
+    if there is not None and there != own:
+        raise InvalidInput(
+            f"{code} has {own.decimals} decimals here and {there.decimals} in {neighbour.village}"
+        )
+    return Quantity(code, own.kind, own.decimals, names.amount(amount, own.decimals, code))
+
+
+def _agreed_asset(tx: Tx, neighbour: Neighbour, quantity: Quantity) -> None:
+    """Check that both catalogues mean the same, taking over what the neighbour's steward approved."""
+    own = logs.asset_in(tx, OWN_LOG, quantity.asset)
+    if own is None:
+        own = logs.asset_in(tx, neighbour.log, quantity.asset)
+        if own is None:
+            raise UnknownAsset(f"{quantity.asset} is in neither catalogue", asset=quantity.asset)
+        _adopt(tx, own)
+    if not trade.same_asset(quantity, own):
+        raise InvalidInput(
+            f"{quantity.asset} has {own.decimals} decimals here and {quantity.decimals} in the trade"
+        )
+
+
+def _adopt(tx: Tx, asset: Asset) -> None:
+    well_formed = names.is_asset_code(asset.code) and asset.kind == "resource"
+    if not well_formed:
+        raise UnknownAsset("that is not an asset that can be traded")
+    logs.append_asset(tx, asset)
+
+
+def _tradeable(tx: Tx, village: str) -> Neighbour:
+    neighbour = neighbours.named(tx, village)
+    if neighbour.trouble:
+        raise WrongState(f"no new trades with {village}: {neighbour.trouble}")
+    return neighbour
+
+
+def _check_ours(known: Trade, member: Member, role: Role) -> None:
+    if known.role != role or known.member != member.id:
+        raise Forbidden(
+            "this is for the member to whom the trade is addressed"
+            if role == "to"
+            else "this is for the member who proposed the trade"
+        )
+
+
+def _entries(terms: trade.Terms, role: Role, account: str) -> list[Entry]:
+    return trade.member_entries(terms, role, account) + trade.clearing_entries(terms, role)
+
+
+# Taking in
+
+
+def _take_in(tx: Tx, neighbour: Neighbour, message: SubjectMessage) -> tuple[Trade, bool]:
+    terms_bytes = bytes(message.terms)
+    subject = trade.subject_of(terms_bytes)
+    known = trades.find(tx, subject)
+    new = known is None
+    if known is None:
+        known = _meet(tx, neighbour, terms_bytes, message)
+    elif known.neighbour != neighbour.village:
+        raise Conflict("this trade is with another village")
+    if message.withdrawn is not None:
+        new |= _withdrawn(tx, known, message.withdrawn)
+    for vote in message.votes:
+        if not council.vote_is_valid(vote, known.terms.network, subject, known.terms.seats):
+            raise BadProof("a vote does not hold")
+        new |= trades.keep_vote(tx, subject, vote)
+    if message.certificate is not None and known.certificate is None:
+        council.verify_certificate(
+            message.certificate, known.terms.network, subject, known.terms.seats
+        )
+        trades.keep_certificate(tx, subject, message.certificate)
+        new = True
+    return trades.by_subject(tx, subject), new
+
+
+def _meet(tx: Tx, neighbour: Neighbour, terms_bytes: bytes, message: SubjectMessage) -> Trade:
+    """Keep a trade that was not known here: a proposal to this village, or one of its own that it
+    has forgotten and must still answer."""
+    terms = trade.decode_terms(terms_bytes)
+    own = tx.identity.village
+    if {terms.from_village, terms.to_village} != {own, neighbour.village}:
+        raise Malformed("the trade is not between the two of us")
+    if terms.seats != _seats(tx, neighbour, terms.from_village):
+        raise Malformed("the seats are not the two parties with their keys")
+    if (terms.network, terms.charter) != (neighbour.network, neighbour.charter):
+        raise Malformed("the trade is under a charter that we do not share")
+    trade.verify_party(terms, terms_bytes, "from", message.from_signature)
+    signature = message.from_signature
+    if terms.from_village == own:
+        forgotten = trades.add(tx, terms_bytes, terms, "from", signature, ("", ""), None, False)
+        return trades.advance(tx, forgotten, Event.EXPIRE, "this box no longer knew of it")
+    if trades.count_open(tx, neighbour=neighbour.village) >= limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
+        raise TooMany("too many of your proposals are open here")
+    if terms.deadline_minute > tx.minute + limits.DEADLINE_S_MAX * 1000 // limits.MINUTE_MS + 60:
+        raise Malformed("the deadline is more than seven days ahead")
+    people = message.names or Names("", "")
+    _check_names(people)
+    member = members.find(tx, people.to_user)
+    known = trades.add(
+        tx,
+        terms_bytes,
+        terms,
+        "to",
+        signature,
+        (people.from_user, people.to_user),
+        member.id if member else None,
+        reserved=False,
+    )
+    if terms.deadline_minute < tx.minute:
+        return trades.advance(tx, known, Event.EXPIRE, "it came after its deadline")
+    return known
+
+
+def _check_names(people: Names) -> None:
+    for name in (people.from_user, people.to_user):
+        if name and not names.accepts(names.member_name, name):
+            raise Malformed("a name in the trade is not one")
+
+
+def _withdrawn(tx: Tx, known: Trade, withdrawn: Withdrawn) -> bool:
+    """The other side's word that it will not be bound; without effect on a hold."""
+    if known.status is not Status.PENDING:
+        return False
+    if withdrawn != "expired" and (withdrawn == "rejected") != (known.role == "from"):
+        raise Malformed(f"a trade is not {withdrawn} by that side")
+    person = known.to_user if known.role == "from" else known.from_user
+    reason = {
+        "rejected": f"{person or known.neighbour} declined it",
+        "cancelled": f"{person or known.neighbour} withdrew it",
+        "expired": "nobody accepted it in time",
+    }[withdrawn]
+    _end_unbound(tx, known, _EVENTS[withdrawn], reason)
+    trades.keep(tx, known.subject, told=1, closed=1)
+    return True
+
+
+def _end_unbound(tx: Tx, known: Trade, event: Event, reason: str) -> Trade:
+    ended = trades.advance(tx, known, event, reason)
+    _free(tx, known)
+    return ended
+
+
+def _free(tx: Tx, known: Trade) -> None:
+    if known.reserved and known.member is not None:
+        account = member_account(known.member)
+        ledger.unreserve(tx, debits(_entries(known.terms, known.role, account)))
+        trades.keep(tx, known.subject, reserved=0)
+
+
+# Doing what is due
+
+
+def _step(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
+    facts = trades.facts(tx, known, tx.identity.village, neighbour.log)
+    if known.status is Status.ACCEPTED and facts.mine == facts.theirs == "hold":
+        trades.advance(tx, known, Event.BOTH_HELD)
+        return True
+    action = trade.next_action(facts)
+    if action is Action.ANSWER:
+        _answer(tx, neighbour, known)
+    elif action is Action.PRECOMMIT:
+        value = trade.provable(facts)
+        assert value is not None
+        vote = council.precommit(
+            tx.identity.key, tx.identity.village, known.terms.network, known.subject, value
+        )
+        trades.keep_vote(tx, known.subject, vote)
+    elif action is not None:
+        _end(tx, known, action)
+    elif known.certificate is None:
+        return _certify(tx, known)
+    return action is not None
+
+
+def _answer(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
+    """Answer an acceptance that stands in the neighbour's log: with our hold, or, if the proposal
+    is not open any more or a check fails, with no-hold."""
+    first = trades.first_statement(tx, known.subject, neighbour.log)
+    assert first is not None
+    record = records.decode(logs.record_at(tx, neighbour.log, first[0]))
+    assert isinstance(record, records.HoldRecord)
+    trade.verify_party(known.terms, known.terms_bytes, "to", record.to_signature)
+    trades.keep(tx, known.subject, to_signature=record.to_signature)
+    known = _why_not(tx, neighbour, known)
+    if known.status is Status.PENDING:
+        assert known.member is not None
+        _free(tx, known)
+        try:
+            _append_hold(tx, known, record.to_signature, member_account(known.member))
+        except LimitExceeded as error:
+            known = trades.advance(tx, known, Event.CANCEL, error.detail)
+        else:
+            trades.advance(tx, trades.advance(tx, known, Event.ACCEPT), Event.BOTH_HELD)
+            return
+    no_hold = records.NoHoldRecord(
+        tx.minute, msgspec.Raw(known.terms_bytes), known.from_signature, record.to_signature
+    )
+    logs.keep_statement(tx, OWN_LOG, tx.append(no_hold), known.subject, "no-hold")
+    trades.keep(tx, known.subject, closed=0)
+
+
+def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
+    if known.status is not Status.PENDING:
+        return known
+    if known.terms.deadline_minute < tx.minute:
+        return _end_unbound(tx, known, Event.EXPIRE, "it was accepted after its deadline")
+    if neighbour.trouble:
+        return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
+    return known
+
+
+def _append_hold(tx: Tx, known: Trade, to_signature: bytes, account: str) -> None:
+    """Hold all legs and append the hold record. Raises LimitExceeded; nothing is written then."""
+    ledger.hold(tx, _entries(known.terms, known.role, account))
+    other = known.to_user if known.role == "from" else known.from_user
+    posting = records.Posting(
+        "trade", tx.stamp_ms, tuple(trade.member_entries(known.terms, known.role, account))
+    )
+    sealed = ledger.seal(tx, posting, records.Personal(other_party=other))
+    record = records.HoldRecord(
+        tx.minute,
+        msgspec.Raw(known.terms_bytes),
+        known.from_signature,
+        to_signature,
+        *sealed.hashes,
+    )
+    index = tx.append(record)
+    sealed.keep(tx, index)
+    logs.keep_statement(tx, OWN_LOG, index, known.subject, "hold")
+    trades.keep(tx, known.subject, to_signature=to_signature)
+
+
+def _certify(tx: Tx, known: Trade) -> bool:
+    certificate = council.certificate_of(trades.votes(tx, known.subject), known.terms.seats)
+    if certificate is None:
+        return False
+    trades.keep_certificate(tx, known.subject, certificate)
+    return True
+
+
+def _end(tx: Tx, known: Trade, action: Action) -> None:
+    """Append settle or release with the certificate, and end the hold with it."""
+    certificate, member = known.certificate, known.member
+    assert certificate is not None and member is not None
+    settled = action is Action.SETTLE
+    if settled and known.status is Status.ACCEPTED:
+        known = trades.advance(tx, known, Event.BOTH_HELD)
+    kind = records.SettleRecord if settled else records.ReleaseRecord
+    index = tx.append(kind(tx.minute, known.subject, certificate))
+    logs.keep_statement(tx, OWN_LOG, index, known.subject, "settle" if settled else "release")
+    entries = _entries(known.terms, known.role, member_account(member))
+    ledger.end_hold(tx, entries, settled)
+    reason = "" if settled else f"{known.neighbour} was not bound by it"
+    trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)
+
+
+def _close(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
+    """Stop speaking of a trade once the other side needs nothing more from us."""
+    if known.closed or known.certificate is None or known.status not in trade.ENDED:
+        return
+    needs_nothing = known.certificate.value == "ABORT" and known.role == "to"
+    if needs_nothing or trades.has_ended_there(tx, known.subject, neighbour.log):
+        trades.keep(tx, known.subject, closed=1)
+
+
+def _message(view: View, known: Trade) -> SubjectMessage:
+    proposing = known.role == "from" and not known.told
+    return SubjectMessage(
+        terms=msgspec.Raw(known.terms_bytes),
+        from_signature=known.from_signature,
+        names=Names(known.from_user, known.to_user) if proposing else None,
+        withdrawn=_WITHDRAWALS.get(known.status),
+        votes=tuple(trades.votes(view, known.subject)),
+        certificate=known.certificate,
+    )

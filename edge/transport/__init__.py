@@ -1,0 +1,1 @@
+"""HTTP between villages: TLS, signed requests, problem documents, the client."""
