@@ -23,6 +23,7 @@ def found_village(tx: Tx) -> None:
     own = tx.identity
     logs.add_log(tx, OWN_LOG, own.village, own.key.public)
     facts.keep(tx, "village_id", own.village)
+    facts.keep(tx, "key", own.key.public.hex())
     tx.append(records.VillageRecord(tx.minute, own.village, own.key.public))
     logs.append_asset(tx, Asset(TOKEN, "token", TOKEN_DECIMALS))
 

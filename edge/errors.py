@@ -186,3 +186,14 @@ class BoxBusy(StorageError):
 
 class AuditDifference(StorageError):
     slug = "audit-difference"
+
+
+def by_slug(slug: str) -> type[BoxError]:
+    """Return the class with this slug, BoxError if there is none."""
+    todo: list[type[BoxError]] = [BoxError]
+    while todo:
+        kind = todo.pop()
+        if kind.slug == slug:
+            return kind
+        todo.extend(kind.__subclasses__())
+    return BoxError

@@ -38,9 +38,7 @@ class Transport(Protocol):
 class Subjects(Protocol):
     """What is said and done about trades: the module trade_escrow."""
 
-    def receive(
-        self, tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]
-    ) -> bool: ...
+    def receive(self, tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) -> bool: ...
 
     def speak(
         self, view: View, neighbour: Neighbour, about: Iterable[bytes] = (), turn: int = 0

@@ -13,8 +13,9 @@ from edge.core.messages import Joining, Register, Registered
 from edge.core.registry import Location, RegistryEntry
 from edge.errors import BadSignature, InvalidInput, Malformed
 from edge.storage import facts, neighbours
-from edge.storage.tx import Tx
+from edge.storage.tx import Tx, View
 
+REGISTER_PATH = "/federation/register"
 INVITATION_S_DEFAULT = 7 * 86_400
 
 
@@ -133,6 +134,15 @@ def complete(
     ]
     _join(tx, answered.entry, text, signatures)
     refresh_entry(tx, profile)
+
+
+def listed(view: View) -> list[RegistryEntry]:
+    """Return this village's entry and its neighbours', each with when it was last heard from."""
+    others = [
+        msgspec.structs.replace(each.entry, last_sync=each.last_contact_ms // 1000)
+        for each in neighbours.everyone(view)
+    ]
+    return [facts.own_entry(view), *others]
 
 
 def _check_charter(tx: Tx, text: bytes, village: str, key: bytes) -> None:

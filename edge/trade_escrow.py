@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from edge.core import council, limits, names, records, trade
-from edge.core.accounts import Asset, Entry, debits, member_account
+from edge.core.accounts import member_account
+from edge.core.council import Seat
 from edge.core.messages import Names, SubjectMessage, Withdrawn
 from edge.core.receipt import FORMAT, Receipt
-from edge.core.trade import Action, Event, Quantity, Role, Status
+from edge.core.trade import Action, Event, Role, Status
 from edge.errors import (
     BadProof,
     Conflict,
@@ -21,10 +22,9 @@ from edge.errors import (
     LimitExceeded,
     Malformed,
     TooMany,
-    UnknownAsset,
     WrongState,
 )
-from edge.storage import ledger, logs, members, neighbours, trades
+from edge.storage import catalogue, holds, logs, members, neighbours, trades
 from edge.storage.members import Member
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
@@ -67,7 +67,7 @@ def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Tr
         raise TooMany(f"too many trades with {neighbour.village} are open")
     terms = _terms(tx, neighbour, proposal, from_fee)
     terms_bytes = trade.encode_terms(trade.decode_terms(trade.encode_terms(terms)))
-    ledger.reserve(tx, debits(_entries(terms, "from", member.account)))
+    holds.set_aside(tx, terms, member.account)
     return trades.add(
         tx,
         terms_bytes,
@@ -89,9 +89,9 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
     if known.terms.deadline_minute < tx.minute:
         raise WrongState("the trade's deadline has passed", status=known.status)
     for quantity in (known.terms.offer, known.terms.request):
-        _agreed_asset(tx, neighbour, quantity)
+        catalogue.check(tx, neighbour, quantity)
     signature = tx.identity.key.sign(known.terms_bytes)
-    _append_hold(tx, known, signature, member.account)
+    holds.append_hold(tx, known, signature, member.account)
     return trades.advance(tx, known, Event.ACCEPT)
 
 
@@ -208,9 +208,9 @@ def _terms(tx: Tx, neighbour: Neighbour, proposal: Proposal, from_fee: int) -> t
         from_village=own.village,
         to_village=neighbour.village,
         trade_id=tx.random(8).hex(),
-        seats=_seats(tx, neighbour, own.village),
-        offer=_quantity(tx, neighbour, *proposal.offer),
-        request=_quantity(tx, neighbour, *proposal.request),
+        seats=(Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key)),
+        offer=catalogue.quantity(tx, neighbour, *proposal.offer),
+        request=catalogue.quantity(tx, neighbour, *proposal.request),
         from_fee=from_fee,
         to_fee=0,
         deadline_minute=tx.minute + -(-proposal.deadline_s * 1000 // limits.MINUTE_MS),
@@ -218,55 +218,6 @@ def _terms(tx: Tx, neighbour: Neighbour, proposal: Proposal, from_fee: int) -> t
         nonce=tx.random(16),
         refund_of=None,
     )
-
-
-def _seats(tx: Tx, neighbour: Neighbour, proposer: str) -> tuple[council.Seat, ...]:
-    """The two parties, the proposer first."""
-    ours = council.Seat(tx.identity.village, tx.identity.key.public)
-    theirs = council.Seat(neighbour.village, neighbour.key)
-    return (ours, theirs) if proposer == ours.village else (theirs, ours)
-
-
-def _quantity(tx: Tx, neighbour: Neighbour, name: str, amount: str) -> Quantity:
-    code = names.asset_code(name)
-    own = logs.asset_in(tx, OWN_LOG, code)
-    there = logs.asset_in(tx, neighbour.log, code)
-    if own is None and there is None:
-        raise UnknownAsset(
-            f"neither this village's catalogue nor that of {neighbour.village}, as last synced, "
-            f"has {code}",
-            asset=code,
-        )
-    if own is None and there is not None:
-        _adopt(tx, there)
-        own = there
-    assert own is not None
-    if there is not None and there != own:
-        raise InvalidInput(
-            f"{code} has {own.decimals} decimals here and {there.decimals} in {neighbour.village}"
-        )
-    return Quantity(code, own.kind, own.decimals, names.amount(amount, own.decimals, code))
-
-
-def _agreed_asset(tx: Tx, neighbour: Neighbour, quantity: Quantity) -> None:
-    """Check that both catalogues mean the same, taking over what the neighbour's steward approved."""
-    own = logs.asset_in(tx, OWN_LOG, quantity.asset)
-    if own is None:
-        own = logs.asset_in(tx, neighbour.log, quantity.asset)
-        if own is None:
-            raise UnknownAsset(f"{quantity.asset} is in neither catalogue", asset=quantity.asset)
-        _adopt(tx, own)
-    if not trade.same_asset(quantity, own):
-        raise InvalidInput(
-            f"{quantity.asset} has {own.decimals} decimals here and {quantity.decimals} in the trade"
-        )
-
-
-def _adopt(tx: Tx, asset: Asset) -> None:
-    well_formed = names.is_asset_code(asset.code) and asset.kind == "resource"
-    if not well_formed:
-        raise UnknownAsset("that is not an asset that can be traded")
-    logs.append_asset(tx, asset)
 
 
 def _tradeable(tx: Tx, village: str) -> Neighbour:
@@ -283,10 +234,6 @@ def _check_ours(known: Trade, member: Member, role: Role) -> None:
             if role == "to"
             else "this is for the member who proposed the trade"
         )
-
-
-def _entries(terms: trade.Terms, role: Role, account: str) -> list[Entry]:
-    return trade.member_entries(terms, role, account) + trade.clearing_entries(terms, role)
 
 
 # Taking in
@@ -321,10 +268,9 @@ def _meet(tx: Tx, neighbour: Neighbour, terms_bytes: bytes, message: SubjectMess
     has forgotten and must still answer."""
     terms = trade.decode_terms(terms_bytes)
     own = tx.identity.village
-    if {terms.from_village, terms.to_village} != {own, neighbour.village}:
-        raise Malformed("the trade is not between the two of us")
-    if terms.seats != _seats(tx, neighbour, terms.from_village):
-        raise Malformed("the seats are not the two parties with their keys")
+    trade.check_parties(
+        terms, Seat(own, tx.identity.key.public), Seat(neighbour.village, neighbour.key)
+    )
     if (terms.network, terms.charter) != (neighbour.network, neighbour.charter):
         raise Malformed("the trade is under a charter that we do not share")
     trade.verify_party(terms, terms_bytes, "from", message.from_signature)
@@ -379,15 +325,8 @@ def _withdrawn(tx: Tx, known: Trade, withdrawn: Withdrawn) -> bool:
 
 def _end_unbound(tx: Tx, known: Trade, event: Event, reason: str) -> Trade:
     ended = trades.advance(tx, known, event, reason)
-    _free(tx, known)
+    holds.free(tx, known)
     return ended
-
-
-def _free(tx: Tx, known: Trade) -> None:
-    if known.reserved and known.member is not None:
-        account = member_account(known.member)
-        ledger.unreserve(tx, debits(_entries(known.terms, known.role, account)))
-        trades.keep(tx, known.subject, reserved=0)
 
 
 # Doing what is due
@@ -409,7 +348,7 @@ def _step(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
         )
         trades.keep_vote(tx, known.subject, vote)
     elif action is not None:
-        _end(tx, known, action)
+        _end(tx, known)
     elif known.certificate is None:
         return _certify(tx, known)
     return action is not None
@@ -427,18 +366,15 @@ def _answer(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
     known = _why_not(tx, neighbour, known)
     if known.status is Status.PENDING:
         assert known.member is not None
-        _free(tx, known)
+        holds.free(tx, known)
         try:
-            _append_hold(tx, known, record.to_signature, member_account(known.member))
+            holds.append_hold(tx, known, record.to_signature, member_account(known.member))
         except LimitExceeded as error:
             known = trades.advance(tx, known, Event.CANCEL, error.detail)
         else:
             trades.advance(tx, trades.advance(tx, known, Event.ACCEPT), Event.BOTH_HELD)
             return
-    no_hold = records.NoHoldRecord(
-        tx.minute, msgspec.Raw(known.terms_bytes), known.from_signature, record.to_signature
-    )
-    logs.keep_statement(tx, OWN_LOG, tx.append(no_hold), known.subject, "no-hold")
+    holds.append_no_hold(tx, known, record.to_signature)
     trades.keep(tx, known.subject, closed=0)
 
 
@@ -452,27 +388,6 @@ def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
     return known
 
 
-def _append_hold(tx: Tx, known: Trade, to_signature: bytes, account: str) -> None:
-    """Hold all legs and append the hold record. Raises LimitExceeded; nothing is written then."""
-    ledger.hold(tx, _entries(known.terms, known.role, account))
-    other = known.to_user if known.role == "from" else known.from_user
-    posting = records.Posting(
-        "trade", tx.stamp_ms, tuple(trade.member_entries(known.terms, known.role, account))
-    )
-    sealed = ledger.seal(tx, posting, records.Personal(other_party=other))
-    record = records.HoldRecord(
-        tx.minute,
-        msgspec.Raw(known.terms_bytes),
-        known.from_signature,
-        to_signature,
-        *sealed.hashes,
-    )
-    index = tx.append(record)
-    sealed.keep(tx, index)
-    logs.keep_statement(tx, OWN_LOG, index, known.subject, "hold")
-    trades.keep(tx, known.subject, to_signature=to_signature)
-
-
 def _certify(tx: Tx, known: Trade) -> bool:
     certificate = council.certificate_of(trades.votes(tx, known.subject), known.terms.seats)
     if certificate is None:
@@ -481,18 +396,13 @@ def _certify(tx: Tx, known: Trade) -> bool:
     return True
 
 
-def _end(tx: Tx, known: Trade, action: Action) -> None:
-    """Append settle or release with the certificate, and end the hold with it."""
-    certificate, member = known.certificate, known.member
-    assert certificate is not None and member is not None
-    settled = action is Action.SETTLE
+def _end(tx: Tx, known: Trade) -> None:
+    certificate = known.certificate
+    assert certificate is not None
+    settled = certificate.value == "COMMIT"
     if settled and known.status is Status.ACCEPTED:
         known = trades.advance(tx, known, Event.BOTH_HELD)
-    kind = records.SettleRecord if settled else records.ReleaseRecord
-    index = tx.append(kind(tx.minute, known.subject, certificate))
-    logs.keep_statement(tx, OWN_LOG, index, known.subject, "settle" if settled else "release")
-    entries = _entries(known.terms, known.role, member_account(member))
-    ledger.end_hold(tx, entries, settled)
+    holds.end_hold(tx, known, certificate)
     reason = "" if settled else f"{known.neighbour} was not bound by it"
     trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)
 

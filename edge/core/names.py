@@ -90,7 +90,7 @@ def amount(value: str | int | Decimal, decimals: int, asset: str) -> int:
 
 def signless_amount(value: str | int | Decimal, decimals: int, asset: str) -> int:
     """Like `amount`, and zero is allowed (limits)."""
-    text = _plain(value)
+    text = plain_number(value)
     match = _AMOUNT.fullmatch(text)
     if not match:
         raise InvalidAmount(
@@ -114,9 +114,15 @@ def amount_text(minor: int, decimals: int) -> str:
     return sign + (f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits)
 
 
-def _plain(value: str | int | Decimal) -> str:
-    if isinstance(value, bool):
+def plain_number(value: object) -> str:
+    """Return a number as digits: text as it is, 100 as `100`, 1E+2 as `100`, 100.10 as `100.10`.
+
+    Raises InvalidAmount for anything else, NaN, infinity, and what is too long to be an amount.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise InvalidAmount("an amount is a number")
+    if isinstance(value, int) and abs(value) > 10**30:
+        raise InvalidAmount("the amount is too large")
     if isinstance(value, Decimal):
         try:
             if not value.is_finite() or abs(value.adjusted()) > 30:

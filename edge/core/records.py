@@ -112,10 +112,6 @@ _record_codec: canonical.Codec[Record] = canonical.Codec(
 _posting_codec = canonical.Codec(Posting, "posting", limits.RECORD_BYTES_MAX)
 _personal_codec = canonical.Codec(Personal, "personal part", limits.RECORD_BYTES_MAX)
 
-STATEMENT_PREFIXES = (b'{"kind":"hold",', b'{"kind":"no-hold",')
-END_PREFIXES = (b'{"kind":"settle",', b'{"kind":"release",')
-ASSET_PREFIX = b'{"kind":"asset",'
-
 
 def encode(record: Record) -> bytes:
     return canonical.encode(record)

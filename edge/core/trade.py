@@ -133,6 +133,22 @@ def verify_party(terms: Terms, terms_bytes: bytes, role: Role, signature: bytes)
         raise BadSignature(f"the signature of {village} over the terms does not hold")
 
 
+def fee(asset: str, amount: str, basis_points: int) -> int:
+    """Return the fee on an offer, in AT minor units, rounded up; nothing but AT costs one."""
+    if names.asset_code(asset) != names.TOKEN:
+        return 0
+    return -(-names.amount(amount, names.TOKEN_DECIMALS, names.TOKEN) * basis_points // 10_000)
+
+
+def check_parties(terms: Terms, ours: council.Seat, theirs: council.Seat) -> None:
+    """Raise Malformed unless the trade is between these two, with their keys, as its only seats."""
+    if {terms.from_village, terms.to_village} != {ours.village, theirs.village}:
+        raise Malformed("the trade is not between the two of us")
+    proposer, acceptor = (ours, theirs) if terms.from_village == ours.village else (theirs, ours)
+    if terms.seats != (proposer, acceptor):
+        raise Malformed("the seats are not the two parties with their keys")
+
+
 def clearing_entries(terms: Terms, role: Role) -> list[Entry]:
     """The public legs on one side's ledger: what the other village comes to owe or be owed."""
     other = clearing_account(terms.to_village if role == "from" else terms.from_village)
@@ -154,6 +170,11 @@ def member_entries(terms: Terms, role: Role, member: str) -> list[Entry]:
     if fee:
         entries += [Entry(member, names.TOKEN, -fee), Entry(TREASURY, names.TOKEN, fee)]
     return entries
+
+
+def entries(terms: Terms, role: Role, member: str) -> list[Entry]:
+    """All legs on one side's ledger; they sum to zero."""
+    return member_entries(terms, role, member) + clearing_entries(terms, role)
 
 
 def after(status: Status, event: Event) -> Status:

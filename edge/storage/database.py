@@ -87,6 +87,19 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise explain(error, path) from error
 
 
+def warnings() -> list[str]:
+    """Say if this SQLite has the WAL-reset bug (sqlite.org/wal.html#walresetbug): harmless with the
+    one writing connection that this box has, not with a second one."""
+    fixed_since = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+    version = sqlite3.sqlite_version_info
+    if version > fixed_since[-1] or any(f[:2] == version[:2] and f <= version for f in fixed_since):
+        return []
+    return [
+        f"SQLite {sqlite3.sqlite_version} can lose commits when two connections write at once: "
+        "never write to the ledger with another program"
+    ]
+
+
 def explain(error: sqlite3.Error, path: Path) -> BoxError:
     """Return the BoxError for an SQLite error."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

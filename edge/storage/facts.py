@@ -28,3 +28,15 @@ def own_entry(view: View) -> registry.RegistryEntry:
 
 def keep_own_entry(tx: Tx, entry: registry.RegistryEntry) -> None:
     keep(tx, "entry", registry.encode(entry).decode())
+
+
+def start(tx: Tx) -> bool:
+    """Note that the box runs; tell whether it had stopped cleanly before."""
+    clean = read(tx, "running") != "yes"
+    keep(tx, "running", "yes")
+    return clean
+
+
+def stop(tx: Tx) -> None:
+    """Note that the box has stopped cleanly."""
+    keep(tx, "running", "no")

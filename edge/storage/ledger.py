@@ -21,9 +21,10 @@ from edge.storage.tx import OWN_LOG, Tx, View
 
 def asset(view: View, code: str) -> Asset:
     """Return an asset of this village's catalogue; raises UnknownAsset."""
-    found = logs.asset_in(view, OWN_LOG, code)
+    found = view.assets.get(code) or logs.asset_in(view, OWN_LOG, code)
     if found is None:
         raise UnknownAsset(f"{code} is not in this village's catalogue", asset=code)
+    view.assets[code] = found
     return found
 
 

@@ -1,12 +1,13 @@
-"""Logs in the database: heads, records, proofs, checkpoints, cosignatures, copies of others' logs."""
+"""Logs in the database: heads, records, proofs, checkpoints, cosignatures, neighbours' logs."""
 
 from collections.abc import Iterable, Sequence
 
-from edge.core import checkpoint, limits, merkle, messages, note, records, trade
+from edge.core import checkpoint, limits, merkle, messages, note, records, replay
 from edge.core.accounts import Asset
 from edge.core.council import Seat
 from edge.core.merkle import Node
 from edge.core.receipt import Evidence
+from edge.core.replay import Statement
 from edge.errors import BadProof, ForkedLog, Malformed
 from edge.storage.tx import OWN_LOG, Head, Tx, View, insert_nodes, position
 
@@ -304,38 +305,22 @@ def _store_copy(
     tx.conn.executemany("INSERT INTO entry (position, leaf, record) VALUES (?, ?, ?)", rows)
     insert_nodes(tx, log, nodes)
     for index, record in enumerate(fresh, start):
-        if not record.startswith(b'{"kind":"sealed"'):
-            _note_public(tx, log, index, record)
+        said = replay.said_in(record)
+        if isinstance(said, Statement):
+            keep_statement(tx, log, index, *said)
+        elif said is not None:
+            _keep_copied_asset(tx, log, said)
 
 
-def _note_public(tx: Tx, log: int, index: int, record: bytes) -> None:
-    """Keep what a copy's public record says of trades and catalogue; what cannot be read here is
-    kept as opaque bytes and means nothing."""
-    try:
-        decoded = records.decode(record)
-        if isinstance(decoded, records.HoldRecord | records.NoHoldRecord):
-            kind = "hold" if isinstance(decoded, records.HoldRecord) else "no-hold"
-            keep_statement(tx, log, index, trade.subject_of(bytes(decoded.terms)), kind)
-        elif isinstance(decoded, records.SettleRecord | records.ReleaseRecord):
-            kind = "settle" if isinstance(decoded, records.SettleRecord) else "release"
-            if len(decoded.subject) == 32:
-                keep_statement(tx, log, index, decoded.subject, kind)
-        elif isinstance(decoded, records.AssetRecord):
-            _note_asset(tx, log, decoded)
-    except Malformed:
-        return
-
-
-def _note_asset(tx: Tx, log: int, record: records.AssetRecord) -> None:
-    if 0 <= record.decimals <= limits.DECIMALS_MAX and len(record.code) <= 64:
-        tx.run(
-            "INSERT INTO asset (log, code, kind, decimals) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
-            log,
-            record.code,
-            record.asset_kind,
-            record.decimals,
-        )
+def _keep_copied_asset(tx: Tx, log: int, asset: Asset) -> None:
+    """Keep a neighbour's catalogue entry; the first of one code counts."""
+    tx.run(
+        "INSERT INTO asset (log, code, kind, decimals) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        log,
+        asset.code,
+        asset.kind,
+        asset.decimals,
+    )
 
 
 def _cosign(tx: Tx, log: int, signed: checkpoint.Checkpoint, text: str) -> None:

@@ -100,6 +100,12 @@ def once(tx: Tx, scope: str, id_: str, asked: bytes, do: Callable[[], bytes]) ->
     return bytes(row[1])
 
 
+def answered(view: View, scope: str, id_: str) -> bytes | None:
+    """Return the answer that a request with this id got, None if there was no such request."""
+    row = view.one("SELECT answer FROM request WHERE scope = ? AND id = ?", scope, id_)
+    return bytes(row[0]) if row else None
+
+
 def fold(name: str) -> str:
     """Return the form in which two names are the same name."""
     return unicodedata.normalize("NFKC", name).casefold()

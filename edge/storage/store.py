@@ -6,13 +6,14 @@ Writes that wait together share one transaction, one checkpoint signature and on
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
-from edge.errors import StorageError
+from edge.errors import StorageError, TooMany
 from edge.storage import database
 from edge.storage.tx import Identity, Tx, View
 from edge.storage.writer import Writer
@@ -45,7 +46,9 @@ class Store:
         for reader in readers:
             self._readers.put_nowait(reader)
         self._now_ms = now_ms
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING_WRITES_MAX)
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
         self._task = asyncio.create_task(self._write_batches(), name="writer")
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -56,7 +59,7 @@ class Store:
         identity: Identity,
         now_ms: Callable[[], int],
         random: Callable[[int], bytes],
-    ) -> "Store":
+    ) -> Self:
         """Open an existing database. Raises ConfigError, CorruptDatabase, StorageError."""
         connection = await _connect(lambda: database.open_writer(path))
         try:
@@ -73,11 +76,14 @@ class Store:
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn` as one transaction and return its result once that is on disk."""
-        if self._task.done():
+        if self._closing or self._task.done():
             raise StorageError("the box is stopping: nothing more is written")
+        if len(self._waiting) >= WAITING_WRITES_MAX:
+            raise TooMany("the box has more to write than it can: try again in a moment")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        await self._waiting.put((fn, future))
-        return await asyncio.shield(future)
+        self._waiting.append((fn, future))
+        self._wake.set()
+        return await future  # if this task is cancelled, the write goes on without it
 
     async def read(self, fn: Callable[[View], T]) -> T:
         """Run `fn` over one consistent state of what is committed."""
@@ -89,8 +95,8 @@ class Store:
 
     async def close(self) -> None:
         """Finish the writes that wait, empty the write-ahead log, and close."""
-        await self._waiting.join()
-        self._task.cancel()
+        self._closing = True
+        self._wake.set()
         await asyncio.gather(self._task, return_exceptions=True)
         for reader in self._all_readers:
             await reader.close()
@@ -105,18 +111,19 @@ class Store:
                 conn.execute("ROLLBACK")
 
     async def _write_batches(self) -> None:
-        while True:
-            batch = [await self._waiting.get()]
-            while len(batch) < BATCH_WRITES_MAX and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
+        while self._waiting or not self._closing:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = [
+                self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_WRITES_MAX))
+            ]
             try:
                 await self._write(batch)
-            except Exception as error:  # a broken law or a failed commit: stop before worse
+            except Exception as error:  # noqa: BLE001 - a broken law or failed commit: stop here
                 self._fail(batch, error)
                 return
-            finally:
-                for _ in batch:
-                    self._waiting.task_done()
 
     async def _write(self, batch: list[_Waiting]) -> None:
         writes = [fn for fn, _ in batch]
@@ -133,10 +140,7 @@ class Store:
 
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         stopped = StorageError(f"the box stops, since its database may be wrong: {error}")
-        while not self._waiting.empty():
-            batch.append(self._waiting.get_nowait())
-            self._waiting.task_done()
-        for _, future in batch:
+        for _, future in [*batch, *self._waiting]:
             if not future.done():
                 future.set_exception(stopped)
                 future.exception()

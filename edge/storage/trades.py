@@ -45,6 +45,7 @@ _COLUMNS = (
     " to_user, member, reserved, certificate, told, closed, reason, created_ms, changed_ms"
     " FROM trade"
 )
+_ENDED = ", ".join(f"'{status}'" for status in sorted(trade.ENDED))
 _certificate_codec = canonical.Codec(council.Certificate, "certificate", 8_192)
 
 
@@ -117,8 +118,12 @@ def everyone(view: View, limit: int = 1_000) -> list[Trade]:
 
 
 def of_member(view: View, member: int, limit: int = 100) -> list[Trade]:
+    """Return a member's trades: those that have not ended first, then newest first."""
     rows = view.all(
-        f"{_COLUMNS} WHERE member = ? ORDER BY created_ms DESC, subject LIMIT ?", member, limit
+        f"{_COLUMNS} WHERE member = ? ORDER BY status IN ({_ENDED}), created_ms DESC, subject"
+        " LIMIT ?",
+        member,
+        limit,
     )
     return [_trade(row) for row in rows]
 
@@ -140,9 +145,8 @@ def pending_past(view: View, minute: int) -> list[Trade]:
 
 def count_open(view: View, *, member: int | None = None, neighbour: str = "") -> int:
     """Count the trades of a member, or with a neighbour, that have not ended."""
-    ended = ", ".join(f"'{status}'" for status in sorted(trade.ENDED))
     column, value = ("member", member) if member is not None else ("neighbour", neighbour)
-    sql = f"SELECT count(*) FROM trade WHERE {column} = ? AND status NOT IN ({ended})"  # noqa: S608
+    sql = f"SELECT count(*) FROM trade WHERE {column} = ? AND status NOT IN ({_ENDED})"  # noqa: S608
     count: int = view.one(sql, value)[0]
     return count
 

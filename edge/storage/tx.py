@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from edge.core import crypto, limits, merkle, records
+from edge.core.accounts import Asset
 
 T = TypeVar("T")
 OWN_LOG = 0
@@ -27,10 +28,11 @@ def position(log: int, level: int, index: int) -> int:
 class View:
     """A consistent state of the database, for reading."""
 
-    __slots__ = ("conn",)
+    __slots__ = ("assets", "conn")
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
+        self.assets: dict[str, Asset] = {}  # of the own catalogue, read once
 
     def one(self, sql: str, *values: object) -> Any:
         """Return the first row as a tuple, or None."""
@@ -107,6 +109,7 @@ class Tx(View):
         """Forget what was appended since `mark`."""
         del self._appended[mark[0] :]
         del self._sealed[mark[1] :]
+        self.assets.clear()
 
     def flush(self, head: Head) -> Head:
         """Write the appended entries, nodes and sealed rows; return the log's new head."""

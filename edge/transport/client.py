@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -111,11 +111,16 @@ class PeerClient:
             if not signed or not isinstance(theirs_s, int) or not httpsig.is_nonce(nonce):
                 raise
             self._differences_s[village] = theirs_s - self._now_s()
-            return await self._within_time(
-                endpoint, _Request(village, path, body, signed, str(nonce))
-            )
+            return await self._with_issued_nonce(endpoint, replace(request, issued_nonce=nonce))
         self._differences_s.pop(village, None)
         return answer
+
+    async def _with_issued_nonce(self, endpoint: Endpoint, request: "_Request") -> bytes:
+        try:
+            return await self._within_time(endpoint, request)
+        except StaleRequest as stale:
+            # Used up, maybe by a try whose answer was lost: what happened there is unknown.
+            raise Unreachable(stale.detail) from None
 
     async def _within_time(self, endpoint: Endpoint, request: "_Request") -> bytes:
         try:

@@ -15,7 +15,7 @@ import base64
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeGuard
 
 from edge.core import crypto, limits, names
 from edge.errors import BadSignature, InvalidInput, Malformed
@@ -140,7 +140,7 @@ def nonce_text(random: bytes) -> str:
     return base64.urlsafe_b64encode(random).decode("ascii").rstrip("=")
 
 
-def is_nonce(text: object) -> bool:
+def is_nonce(text: object) -> TypeGuard[str]:
     """Tell whether `text` is the text of a nonce."""
     return isinstance(text, str) and _NONCE.fullmatch(text) is not None
 

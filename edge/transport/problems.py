@@ -85,8 +85,8 @@ def from_problem(status: int, body: bytes, peer: str = "the other village") -> B
     kind = _BY_SLUG.get(
         slug, Unreachable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else PeerError
     )
-    detail = str(members.get("detail", "no reason given"))[: limits.PROBLEM_MEMBER_CHARS_MAX]
-    return kind(f"{peer} answered {status}: {_one_line(detail)}", **_more(members))
+    detail = _one_line(str(members.get("detail", "no reason given")))
+    return kind(f"{peer} answered {status}: {detail}", **_more(members))
 
 
 def middleware(on_broken_law: Callable[[AssertionError], None]) -> Middleware:
@@ -141,7 +141,7 @@ def _answer(status: int, body: bytes) -> web.Response:
 def _document(
     type_: str, title: str, status: int, detail: str, more: dict[str, str | int]
 ) -> bytes:
-    members = {"type": type_, "title": title, "status": int(status), "detail": detail}
+    members = {"type": type_, "title": title, "status": int(status), "detail": _one_line(detail)}
     return msgspec.json.encode(members | more)
 
 
@@ -176,7 +176,9 @@ def _is_member_value(value: object) -> TypeGuard[str | int]:
 
 
 def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
+    """Return what a log or page may show: bounded, without control characters or surrogates."""
+    shown = text[: limits.PROBLEM_MEMBER_CHARS_MAX]
+    return "".join(char if char.isprintable() else " " for char in shown)
 
 
 def _family(*roots: type[BoxError]) -> dict[str, type[BoxError]]:

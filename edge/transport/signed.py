@@ -31,7 +31,7 @@ async def authenticate(
     claimed = httpsig.parse(fields)
     authority = _authority(fields)
     if authority != village:
-        raise Misdirected(f"this is {village}; the request is signed for {authority}")
+        raise Misdirected(f"this is {village}; the request is for {authority[:80]!r}")
     public = await key_of(claimed.keyid)
     body = await read_body(request)
     message = httpsig.Message(request.method, authority, request.raw_path, body)
@@ -69,14 +69,14 @@ async def read_body(request: web.Request, bytes_max: int = limits.BODY_BYTES_MAX
 def check_depth(body: bytes) -> None:
     """Refuse JSON nested deeper than JSON_DEPTH_MAX, before it is decoded. Raises Malformed.
 
-    Takes about 1 ms for the largest body. Unbalanced brackets are refused too; the rest of the
-    grammar is the decoder's.
+    Takes under 1 ms for a megabyte of records. Unbalanced brackets are refused too; the rest of
+    the grammar is the decoder's.
     """
-    if body.count(b"[") + body.count(b"{") <= limits.JSON_DEPTH_MAX:
-        return
-    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    outside = b"".join(unescaped.split(b'"')[::2])
-    brackets = outside.translate(_AS_SQUARE, _NOT_BRACKETS)
+    unescaped = body
+    if b"\\" in body:
+        unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = unescaped.translate(_AS_SQUARE, _NOT_MARKS)
+    brackets = b"".join(marks.split(b'"')[::2])
     for _ in range(limits.JSON_DEPTH_MAX):
         brackets = brackets.replace(b"[]", b"")
     if brackets:
@@ -84,7 +84,7 @@ def check_depth(body: bytes) -> None:
 
 
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 def _authority(fields: httpsig.Fields) -> str:

@@ -1,6 +1,7 @@
 """Signed requests between villages over real TLS on the loopback."""
 
 import asyncio
+import gzip
 import logging
 import secrets
 import ssl
@@ -215,6 +216,20 @@ async def raw_post(
         return problems.from_problem(response.status, await response.read())
 
 
+async def raw_bytes(
+    village: Village, version: str, headers: CIMultiDict[str], body: bytes
+) -> bytes:
+    """Send these very bytes; return the answer up to the end of its problem document."""
+    context = ssl.create_default_context(cadata=village.certificate.pem.decode())
+    reader, writer = await asyncio.open_connection("127.0.0.1", village.port, ssl=context)
+    headers.setdefault("Content-Length", str(len(body)))
+    lines = [f"POST {PATH} {version}", *(f"{name}: {headers[name]}" for name in headers), "", ""]
+    writer.write("\r\n".join(lines).encode() + body)
+    answer = await asyncio.wait_for(reader.readuntil(b"}"), 5)
+    writer.close()
+    return answer
+
+
 # The good case
 
 
@@ -401,7 +416,16 @@ async def test_a_bad_signature_uses_up_no_nonce(california: Village) -> None:
 async def test_a_compressed_body(california: Village) -> None:
     headers = headers_for()
     headers["Content-Encoding"] = "gzip"
-    assert isinstance(await raw_post(california, headers), Malformed)
+    error = await raw_post(california, headers, gzip.compress(BODY))
+    assert isinstance(error, Malformed)
+    assert "compressed" in error.detail
+
+
+async def test_no_host(california: Village) -> None:
+    headers = headers_for()
+    del headers["Host"]
+    assert b"a request has one Host" in await raw_bytes(california, "HTTP/1.0", headers, BODY)
+    assert not california.received
 
 
 # Clocks
@@ -441,6 +465,27 @@ async def test_a_clock_that_was_set_right_is_told_of_no_more(
     assert ahead.clock_difference_s(CALIFORNIA) is None
 
 
+async def test_an_issued_nonce_that_was_used_up_leaves_the_outcome_unknown(
+    certificate: Certificate, make: Make
+) -> None:
+    heads: list[bytes] = []
+    stale = StaleRequest("stale", now=NOW_S, nonce=httpsig.nonce_text(bytes(16)))
+    status, problem = problems.to_problem(stale)
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Call all requests stale, and lose the answer to the second."""
+        heads.append(await reader.readuntil(BODY))
+        if len(heads) != 2:
+            head = f"HTTP/1.1 {status} No\r\nConnection: close\r\nContent-Length: {len(problem)}"
+            writer.write(f"{head}\r\n\r\n".encode() + problem)
+        writer.close()
+
+    async with serving(listen, certificate.context()) as address:
+        with pytest.raises(Unreachable, match="stale"):
+            await make(Endpoint((address,), certificate.pin)).exchange(CALIFORNIA, PATH, BODY)
+    assert [b";created=" in head for head in heads] == [True, False, False]
+
+
 async def test_after_a_restart_nothing_older_is_taken(california: Village, make: Make) -> None:
     before = headers_for(created_s=NOW_S - 5)
     assert await raw_post(california, before) is None
@@ -459,6 +504,18 @@ async def test_oversized_body(california: Village, make: Make) -> None:
     with pytest.raises(TooLarge):
         await make().exchange(CALIFORNIA, PATH, b"x" * (limits.BODY_BYTES_MAX + 1))
     assert not california.received
+
+
+async def test_a_host_of_odd_bytes(california: Village) -> None:
+    headers = headers_for()
+    headers["Host"] = "caf\xe9"
+    assert b":misdirected" in await raw_bytes(california, "HTTP/1.1", headers, BODY)
+
+
+async def test_an_oversized_body_is_refused_before_it_comes(california: Village) -> None:
+    headers = headers_for()
+    headers["Content-Length"] = str(limits.BODY_BYTES_MAX + 1)
+    assert b":too-large" in await raw_bytes(california, "HTTP/1.1", headers, b"")
 
 
 async def test_oversized_body_of_untold_length(california: Village) -> None:
@@ -559,6 +616,17 @@ async def test_other_addresses_are_tried_and_the_good_one_remembered(
             await client.exchange(CALIFORNIA, PATH, BODY)
     assert len(california.received) == 3
     assert len(knocks) == 1
+
+
+async def test_another_box_among_dead_addresses_is_no_fault_of_the_village(
+    california: Village, make: Make
+) -> None:
+    endpoint = Endpoint(("127.0.0.1:1", california.address), bytes(32))
+    with pytest.raises(Unreachable) as caught:
+        await make(endpoint).exchange(CALIFORNIA, PATH, BODY)
+    assert type(caught.value) is Unreachable
+    assert "Connection refused" in caught.value.detail
+    assert "another box" in caught.value.detail
 
 
 async def test_a_restarted_server_is_reached_again(california: Village, make: Make) -> None:
@@ -680,6 +748,12 @@ def test_the_pin_is_the_key_and_not_the_certificate(certificate: Certificate) ->
     der = ssl.PEM_cert_to_DER_cert(certificate.pem.decode())
     assert tls.spki_pin(der) == tls.spki_pin(certificate.pem) == certificate.pin
     assert len(certificate.pin) == tls.PIN_BYTES
+
+
+def test_equal_pins_are_one_key_of_the_connection_pool() -> None:
+    assert len({tls.SpkiPin(bytes(32)), tls.SpkiPin(bytes(32))}) == 1
+    assert tls.SpkiPin(bytes(32)) != tls.SpkiPin(b"x" * 32)
+    assert tls.SpkiPin(bytes(32)) != aiohttp.Fingerprint(bytes(32))
 
 
 @given(st.binary(max_size=200))

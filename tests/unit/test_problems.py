@@ -111,6 +111,11 @@ def test_any_bytes_give_an_error(body: bytes, status: int) -> None:
     assert isinstance(problems.from_problem(status, body), BoxError)
 
 
+def test_a_detail_made_of_header_bytes() -> None:
+    _, body = problems.to_problem(errors.Malformed("Host: \udcff\r\n" + "x" * 9_999))
+    assert json.loads(body)["detail"] == "Host:    " + "x" * 1_015
+
+
 def test_more_cannot_hide_a_standard_member() -> None:
     with pytest.raises(AssertionError):
         problems.to_problem(BoxError("x", status=200))

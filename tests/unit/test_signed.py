@@ -44,6 +44,8 @@ def test_depth_is_the_real_one(value: Any, wrappings: int, as_list: bool) -> Non
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b"[" * 50_000 + b"]" * 50_000,
+        b"[",
+        b"]",
         b'"\\\\"' + b"[" * 17,
         b'{"a":"\\\\\\"[","b":' + b"[" * 16 + b"]" * 16 + b"}",
     ],
@@ -57,7 +59,6 @@ def test_too_deep(body: bytes) -> None:
     "body",
     [
         b"",
-        b"[" * 16,
         b"[" * 16 + b"]" * 16,
         b"[" + b"[{}]," * 100_000 + b"1]",
         json.dumps(["[" * 1_000, '"[[[[' * 100, "\\" * 33 + "[" * 50]).encode(),

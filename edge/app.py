@@ -1,0 +1,400 @@
+"""The composition root: makes a village's folder, builds every part of its box once, starts and
+stops them."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from edge import __version__, control, desk, peering, trade_escrow
+from edge.appliance import files, recovery
+from edge.appliance.clock import Clock
+from edge.appliance.randomness import random_bytes
+from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
+from edge.config import FILE as SETTINGS
+from edge.core import crypto, messages, note
+from edge.errors import BoxError, ConfigError, CorruptDatabase
+from edge.federation_client import FederationClient
+from edge.peering import Profile
+from edge.storage import audit, database, facts, neighbours, trades
+from edge.storage.store import Store
+from edge.storage.tx import Identity, View
+from edge.storage.writer import Writer, last_stamp_ms
+from edge.transport import tls
+from edge.transport.client import Endpoint, PeerClient
+from edge.transport.replay import ReplayGuard
+from edge.transport.routes import FederationRoutes
+from edge.web.pages import Shop, make_page
+
+LEDGER = "ledger.db"
+IDENTITY = "identity.key"
+TLS_KEY = "tls.key"
+TLS_CERTIFICATE = "tls.crt"
+SESSION_PURPOSE = "village-edge/session/v1"
+_log = logging.getLogger(__name__)
+
+
+def create_village(folder: Path, village: VillageSettings) -> str:
+    """Make a village's folder whole or not at all; return its recovery phrase, kept nowhere.
+
+    Raises ConfigError if the settings are not a village's or the folder is in use.
+    """
+    check_village(village)
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty: a village needs a folder of its own")
+    phrase = recovery.phrase_of(random_bytes(recovery.ENTROPY_BYTES))
+    draft = folder.with_name(f".{folder.name}.new")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir(mode=0o700)
+        _fill(draft, village, crypto.SecretKey(recovery.identity_seed(phrase)))
+        draft.replace(folder)
+        files.sync_folder(folder.parent)
+    except OSError as error:
+        raise ConfigError(f"cannot make {folder}: {error.strerror}") from error
+    return phrase
+
+
+def _fill(draft: Path, village: VillageSettings, key: crypto.SecretKey) -> None:
+    files.write(draft / IDENTITY, key.seed.hex().encode() + b"\n")
+    tls_key, certificate = tls.make_certificate(village.id, [socket.gethostname()])
+    files.write(draft / TLS_KEY, tls_key)
+    files.write(draft / TLS_CERTIFICATE, certificate, 0o644)
+    files.write(draft / SETTINGS, to_toml(village).encode(), 0o644)
+    path = draft / LEDGER
+    conn = database.open_writer(path, create=True)
+    try:
+        os.chmod(path, 0o600)
+        writer = Writer(conn, Identity(village.id, key), random_bytes, path)
+        [(_, error)] = writer.run([desk.found_village], Clock().now_ms())
+        if error is not None:
+            raise error
+    finally:
+        conn.close()
+
+
+def read_identity(folder: Path) -> crypto.SecretKey:
+    """Return the village's key from its private file. Raises ConfigError."""
+    text = files.read_private(folder / IDENTITY).strip()
+    try:
+        return crypto.SecretKey(bytes.fromhex(text.decode("ascii")))
+    except (ValueError, BoxError):
+        raise ConfigError(f"{folder / IDENTITY} is not a village's key") from None
+
+
+class App:
+    """A village's box: parts, and while serving its listeners. Make it with `opened`."""
+
+    def __init__(
+        self, folder: Path, config: Config, key: crypto.SecretKey, store: Store, clock: Clock
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self.clock = clock
+        self.store = store
+        self.identity = Identity(config.village.id, key)
+        self.transport = PeerClient(
+            config.village.id, key, self._endpoint_of, self.clock.now_s, random_bytes
+        )
+        self.client = FederationClient(
+            store, self.transport, trade_escrow, random_bytes, config.federation.heartbeat_s
+        )
+        self.certificate = (folder / TLS_CERTIFICATE).read_bytes()
+        self.federation_port = 0
+        self.page_urls: list[str] = []
+        self.fault: BaseException | None = None
+        self._stop = asyncio.Event()
+
+    def profile(self) -> Profile:
+        """What this village says of itself, with the port it really listens on."""
+        endpoints = self.config.federation.advertise
+        if not endpoints and self.federation_port:
+            host = parse_listen(self.config.listen.federation, "listen.federation")[0]
+            endpoints = (f"{_reachable(host)}:{self.federation_port}",)
+        return Profile(
+            self.config.village.name,
+            self.config.village.location,
+            endpoints,
+            tls.spki_pin(self.certificate),
+        )
+
+    async def box(self, serving: bool) -> control.Box:
+        """Return the parts that commands use, with the registry entry brought up to date."""
+        profile = self.profile()
+        if not serving:
+            known = await self.store.read(lambda view: facts.read(view, "entry"))
+            if known is not None and not profile.endpoints:
+                entry = await self.store.read(facts.own_entry)
+                profile = msgspec.structs.replace(profile, endpoints=entry.endpoints)
+        await self.store.write(lambda tx: peering.refresh_entry(tx, profile))
+        return control.Box(
+            runner=self.store,
+            client=self.client,
+            post_to=self.transport.post_to,
+            profile=profile,
+            fee_basis_points=self.config.trade.fee_basis_points,
+            health=self.health,
+            on_new_neighbour=lambda: None,
+            serving=serving,
+        )
+
+    def health(self, view: View) -> dict[str, object]:
+        """Return what `status` shows."""
+        own = facts.own_entry(view)
+        everyone = neighbours.everyone(view)
+        vkey = note.VerifierKey(own.village_id, note.ED25519, own.public_key)
+        urls = [f"https://{address}" for address in own.endpoints]
+        return {
+            "village": own.village_id,
+            "name": own.name,
+            "version": __version__,
+            "serving": bool(self.federation_port),
+            "federation_url": urls[0] if urls else "",
+            "page_urls": self.page_urls,
+            "verifier_key": vkey.to_text(),
+            "log": control.own_log(view),
+            "neighbours": [
+                {
+                    "village": each.village,
+                    "last_contact": each.last_contact_ms // 1000,
+                    "clock_difference_s": self.transport.clock_difference_s(each.village) or 0,
+                    "trouble": each.trouble,
+                }
+                for each in everyone
+            ],
+            "open_trades": sum(
+                trades.count_open(view, neighbour=each.village) for each in everyone
+            ),
+            "warnings": self._warnings(),
+        }
+
+    async def serve(self, ready: Callable[["App"], None]) -> None:
+        """Serve until `stop`; `ready` is told once everything listens. Raises ConfigError for a
+        port in use, CorruptDatabase, or whatever broke the box."""
+        self.store.failed.add_done_callback(lambda _: self._stop.set())
+        async with contextlib.AsyncExitStack() as stack:
+            await self._listen(stack)
+            await self._note_start(stack)
+            client = asyncio.create_task(self.client.run(), name="federation")
+            client.add_done_callback(self._on_end)
+            stack.push_async_callback(_cancelled, client)
+            ready(self)
+            await self._stop.wait()
+        if self.store.failed.done():
+            raise CorruptDatabase(f"the box stopped: {self.store.failed.exception()}")
+        if self.fault is not None:
+            raise self.fault
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
+        """Take all ports first, then serve them: whoever connects finds a box that is whole."""
+        listen, certificate, key = (
+            self.config.listen,
+            self.folder / TLS_CERTIFICATE,
+            self._tls_key(),
+        )
+        federation = _bind(stack, listen.federation, "listen.federation")
+        page = _bind(stack, listen.page, "listen.page") if listen.page else None
+        page_tls = _bind(stack, listen.page_tls, "listen.page_tls") if listen.page_tls else None
+        self.federation_port = federation.getsockname()[1]
+        box = await self.box(serving=True)
+        context = tls.federation_context(certificate, key)
+        federation_app = await self._federation_application(box)
+        await self._serve_at(stack, federation_app, [(federation, context)])
+        pages: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        if page is not None:
+            pages.append((page, None))
+            self.page_urls.append(f"http://localhost:{page.getsockname()[1]}/")
+        if page_tls is not None:
+            pages.append((page_tls, tls.page_context(certificate, key)))
+            host, port = page_tls.getsockname()[:2]
+            self.page_urls.append(f"https://{_reachable(host)}:{port}/")
+        await self._serve_at(stack, make_page(self._shop()), pages)
+        await self._listen_for_commands(stack, box)
+
+    def _tls_key(self) -> Path:
+        files.read_private(self.folder / TLS_KEY)
+        return self.folder / TLS_KEY
+
+    async def _listen_for_commands(
+        self, stack: contextlib.AsyncExitStack, box: control.Box
+    ) -> None:
+        path = self.folder / control.SOCKET
+        path.unlink(missing_ok=True)
+        runner = await self._runner(stack, control.application(box, self._on_broken_law))
+        before = os.umask(0o177)
+        try:
+            await web.UnixSite(runner, str(path)).start()
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {path}: {error}") from error
+        finally:
+            os.umask(before)
+        stack.callback(path.unlink, missing_ok=True)
+
+    async def _serve_at(
+        self,
+        stack: contextlib.AsyncExitStack,
+        application: web.Application,
+        sockets: list[tuple[socket.socket, ssl.SSLContext | None]],
+    ) -> None:
+        runner = await self._runner(stack, application)
+        for bound, context in sockets:
+            await web.SockSite(runner, bound, ssl_context=context).start()
+
+    async def _runner(
+        self, stack: contextlib.AsyncExitStack, application: web.Application
+    ) -> web.AppRunner:
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        return runner
+
+    async def _federation_application(self, box: control.Box) -> web.Application:
+        started_ms = max(self.clock.now_ms(), await self.store.read(last_stamp_ms))
+
+        async def register(message: messages.Register) -> messages.Registered:
+            return await self.store.write(lambda tx: peering.answer(tx, message, box.profile))
+
+        return FederationRoutes(
+            self.identity.village,
+            self.store,
+            self.client.answer,
+            register,
+            ReplayGuard(started_ms // 1000),
+            self.clock.now_s,
+            self.clock.monotonic_s,
+            random_bytes,
+        ).application(self._on_broken_law)
+
+    async def _note_start(self, stack: contextlib.AsyncExitStack) -> None:
+        """Note that the box runs, until it has stopped cleanly; recompute everything, in the
+        background, if it had not."""
+        clean = await self.store.write(facts.start)
+        stack.push_async_callback(self.store.write, facts.stop)
+        if not clean:
+            checking = asyncio.create_task(self._check(), name="audit")
+            checking.add_done_callback(self._on_end)
+            stack.push_async_callback(_cancelled, checking)
+
+    async def _check(self) -> None:
+        """Stop the box if the ledger differs from its log: nothing more is built on it then."""
+        _log.info("the box was not stopped cleanly: auditing in the background")
+        report = await self.store.read(audit.audit)
+        _log.info("the audit agrees: %d records", report.size)
+
+    def _shop(self) -> Shop:
+        return Shop(
+            runner=self.store,
+            kick=self.client.kick,
+            session_key=crypto.derive(self.identity.key.seed, SESSION_PURPOSE),
+            village=self.config.village.id,
+            village_name=self.config.village.name,
+            fee_basis_points=self.config.trade.fee_basis_points,
+            run_blocking=asyncio.to_thread,
+        )
+
+    def _endpoint_of(self, village: str) -> Endpoint:
+        known = self.client.known[village]
+        return Endpoint(known.addresses, known.entry.spki_sha256)
+
+    def _warnings(self) -> list[str]:
+        found = []
+        if self.clock.not_believed_ms is not None:
+            found.append(
+                "the clock jumped more than a day ahead without a time service: it is not used"
+            )
+        found += database.warnings()
+        return found
+
+    def _on_broken_law(self, error: AssertionError) -> None:
+        self.fault = error
+        self._stop.set()
+
+    def _on_end(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.fault = task.exception()
+            self._stop.set()
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    folder: Path, config: Config, store_kind: type[Store] = Store
+) -> AsyncIterator[App]:
+    """Open a village's box without its listeners. The caller holds the folder's lock.
+
+    Raises ConfigError, CorruptDatabase, StorageError.
+    """
+    key = read_identity(folder)
+    clock = Clock()
+    identity = Identity(config.village.id, key)
+    store = await store_kind.open(folder / LEDGER, identity, clock.now_ms, random_bytes)
+    try:
+        await store.read(lambda view: _check_village_id(view, identity, folder))
+        app = App(folder, config, key, store, clock)
+        try:
+            yield app
+        finally:
+            await app.transport.close()
+    finally:
+        await store.close()
+
+
+def own_address() -> str:
+    """Return this machine's address on its network, 127.0.0.1 if it has none. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # documentation address, RFC 5737
+            address: str = probe.getsockname()[0]
+        except OSError:
+            return "127.0.0.1"
+    return address
+
+
+def _reachable(host: str) -> str:
+    """Return where others reach what listens at `host`."""
+    return own_address() if host in ("0.0.0.0", "[::]", "::") else host  # noqa: S104
+
+
+def _check_village_id(view: View, identity: Identity, folder: Path) -> None:
+    kept = facts.read(view, "village_id")
+    if kept != identity.village:
+        raise ConfigError(
+            f"{folder / SETTINGS} says {identity.village}, but the ledger is of {kept}"
+        )
+    if facts.read(view, "key") not in (None, identity.key.public.hex()):
+        raise ConfigError(f"{folder / IDENTITY} is not the key of this ledger")
+
+
+def _bind(stack: contextlib.AsyncExitStack, address: str, name: str) -> socket.socket:
+    """Take a host:port. Raises ConfigError naming the setting if it is taken."""
+    host, port = parse_listen(address, name)
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, place = found[0]
+        bound = socket.socket(family, kind, protocol)
+        stack.callback(bound.close)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(place)
+        bound.listen(128)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {address} ({error.strerror}): "
+            f"choose another port with --set {name}=HOST:PORT"
+        ) from None
+    return bound
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""The machine under the box: clock, randomness, files, lock, recovery phrase."""

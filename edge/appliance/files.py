@@ -1,0 +1,87 @@
+"""Files that must survive a power cut, files that are nobody else's, and the folder's one owner."""
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edge.errors import BoxBusy, ConfigError
+
+PRIVATE_BYTES_MAX = 65_536
+
+
+def write(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a file whole or not at all: to a temporary one, to the disk, then in its place."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_private(path: Path) -> bytes:
+    """Read a file that only its owner may read. Raises ConfigError for any other mode."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_IMODE(mode) & 0o077:
+            raise ConfigError(
+                f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}): "
+                f"run chmod 600 {path}, and make a new identity if it may have been read"
+            )
+        with path.open("rb") as file:
+            return file.read(PRIVATE_BYTES_MAX)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing: restore it from the recovery phrase") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's own entries to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FolderLock:
+    """One process owns a village's folder. The kernel gives it back when that process dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "lock"
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"cannot open {self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise BoxBusy(
+                f"another process is using {self._path.parent}, and does not answer on its socket"
+            ) from None
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

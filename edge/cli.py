@@ -1,0 +1,488 @@
+"""The `village-edge` command: arguments, output, exit codes. No rules.
+
+Exit codes: 0 done; 1 refused; 2 wrong arguments or settings; 3 no answer, so the outcome is unknown;
+4 the ledger cannot be used; 5 the audit found a difference.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import getpass
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from edge import __version__, app, control, shown
+from edge.appliance.files import FolderLock
+from edge.appliance.randomness import random_bytes
+from edge.config import VillageSettings, load
+from edge.core import names, receipt
+from edge.errors import (
+    AuditDifference,
+    BoxBusy,
+    BoxError,
+    ConfigError,
+    InvalidInput,
+    StorageError,
+    Unreachable,
+)
+from edge.storage import audit, database
+from edge.storage.tx import View
+
+T = TypeVar("T")
+EXIT_CODES: dict[type[BoxError], int] = {
+    AuditDifference: 5,
+    BoxBusy: 2,
+    StorageError: 4,
+    ConfigError: 2,
+    InvalidInput: 2,
+    Unreachable: 3,
+    BoxError: 1,
+}
+FOLDER_VARIABLE = "VILLAGE_EDGE_DIR"
+FILE_BYTES_MAX = 8 * 1024 * 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    parsed = parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    try:
+        code: int | None = parsed.run(parsed)
+    except BoxError as error:
+        print(f"village-edge: {error.detail}", file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code or 0
+
+
+def exit_code(error: BoxError) -> int:
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the whole command line, every command with its flags and help."""
+    top = argparse.ArgumentParser(
+        prog="village-edge", description="One village's box: ledger, trade page, federation."
+    )
+    top.add_argument("--version", action="version", version=f"village-edge {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _init(commands)
+    _serve(commands)
+    _ledger(commands)
+    _peer(commands)
+    _trade(commands)
+    _files(commands)
+    _demo(commands)
+    return top
+
+
+# Commands and their flags
+
+_Commands = Any  # argparse keeps the type of add_subparsers' result to itself
+
+
+def _command(
+    commands: _Commands,
+    name: str,
+    help_: str,
+    run: Callable[[argparse.Namespace], int | None],
+    *,
+    printed: bool = False,
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
+    default = os.environ.get(FOLDER_VARIABLE, "village")
+    made.add_argument(
+        "--dir",
+        type=Path,
+        default=Path(default),
+        metavar="FOLDER",
+        help=f"the village's folder (default ${FOLDER_VARIABLE} or ./village)",
+    )
+    if printed:
+        made.add_argument("--json", action="store_true", help="print JSON for programs")
+    made.set_defaults(run=run, json=False, set=[])
+    return made
+
+
+def _group(commands: _Commands, name: str, help_: str) -> _Commands:
+    made = commands.add_parser(name, help=help_, description=help_)
+    return made.add_subparsers(required=True, metavar="COMMAND")
+
+
+def _init(commands: _Commands) -> None:
+    made = _command(commands, "init", "make a new village", _run_init, printed=True)
+    made.add_argument("--id", required=True, help="such as ose-missouri-001")
+    made.add_argument("--name", required=True, help='such as "Factor e Farm"')
+    made.add_argument("--lat", type=float, required=True, help="degrees north; kept to 2 decimals")
+    made.add_argument("--lon", type=float, required=True, help="degrees east; kept to 2 decimals")
+
+
+def _serve(commands: _Commands) -> None:
+    made = _command(commands, "serve", "run the village's box", _run_serve)
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="a setting, such as listen.page=127.0.0.1:8080",
+    )
+    _asking(
+        commands,
+        "status",
+        "how this village's box is",
+        lambda a: control.Status(),
+        shown.status,
+    )
+
+
+def _ledger(commands: _Commands) -> None:
+    member = _group(commands, "member", "the village's members")
+    made = _asking(member, "add", "add a member; asks for a PIN", _member_add, shown.member)
+    made.add_argument("name")
+    made.add_argument("--pin", help="else it is asked for, or read from standard input")
+    made.add_argument("--steward", action="store_true", help="a steward runs the box")
+
+    made = _asking(commands, "pay", "move an amount between members", _pay, shown.record)
+    made.add_argument("payer", help="a member, or treasury")
+    made.add_argument("payee", help="a member, or treasury")
+    made.add_argument("amount")
+    made.add_argument("asset", nargs="?", default=names.TOKEN)
+    made.add_argument("--note", default="", help="sealed: only this box keeps it")
+    _add_id(made)
+    made = _asking(commands, "issue", "issue AT to a member or the treasury", _issue, shown.record)
+    made.add_argument("payee")
+    made.add_argument("amount")
+    made.add_argument("--note", default="")
+    _add_id(made)
+    made = _asking(
+        commands, "declare", "enter a resource that a member has", _declare, shown.record
+    )
+    made.add_argument("owner")
+    made.add_argument("resource", help='such as "Solar Panel"')
+    made.add_argument("amount", nargs="?", default="1")
+    made.add_argument("--decimals", type=int, default=0, help="for a resource that is new here")
+    _add_id(made)
+    made = _asking(
+        commands, "consume", "take a resource out: used up or gone", _consume, shown.record
+    )
+    made.add_argument("owner")
+    made.add_argument("resource")
+    made.add_argument("amount", nargs="?", default="1")
+    _add_id(made)
+    made = _asking(
+        commands,
+        "limit",
+        "how far below zero a member may go, or how much a neighbour may owe",
+        lambda a: control.Limit(a.who, a.asset, a.amount),
+        shown.record,
+    )
+    made.add_argument("who", help="a member, or a neighbour's village id")
+    made.add_argument("asset")
+    made.add_argument("amount")
+
+
+def _peer(commands: _Commands) -> None:
+    peer = _group(commands, "peer", "the neighbours of this village")
+    made = _asking(
+        peer,
+        "invite",
+        "make an invitation for one neighbour: one line of text",
+        lambda a: control.PeerInvite(a.hours),
+        lambda answer: [answer["invitation"]],
+    )
+    made.add_argument("--hours", type=int, default=168, help="how long it may be used")
+    made = _asking(
+        peer,
+        "add",
+        "take up an invitation: both villages become neighbours",
+        lambda a: control.PeerAdd(a.invitation),
+        lambda answer: [f"{answer['neighbour']} is a neighbour now."],
+    )
+    made.add_argument("invitation")
+    _asking(peer, "list", "neighbours and candidates", lambda a: control.PeerList(), shown.peers)
+
+
+def _trade(commands: _Commands) -> None:
+    trade = _group(commands, "trade", "trades with members of neighbours")
+    made = _asking(trade, "propose", "propose a trade", _propose, shown.one_trade)
+    made.add_argument("member", help="who offers, of this village")
+    made.add_argument("to", metavar="NAME@VILLAGE", help="such as Bob@ose-california-001")
+    made.add_argument("--offer", nargs=2, required=True, metavar=("AMOUNT", "ASSET"))
+    made.add_argument("--request", nargs=2, required=True, metavar=("AMOUNT", "ASSET"))
+    made.add_argument("--hours", type=int, default=24, help="until when it may be accepted")
+    _add_id(made)
+    for name, help_, kind in (
+        ("accept", "accept a proposal for its member: binding", control.TradeAccept),
+        ("reject", "decline a proposal", control.TradeReject),
+        ("cancel", "withdraw a proposal that nobody has accepted", control.TradeCancel),
+    ):
+        made = _asking(trade, name, help_, _of_trade(kind), shown.one_trade)
+        made.add_argument("trade", help="its id, as `trade list` shows it")
+    _asking(
+        trade,
+        "list",
+        "all trades and what each waits for",
+        lambda a: control.TradeList(),
+        shown.trades,
+    )
+
+
+def _files(commands: _Commands) -> None:
+    _command(commands, "audit", "recompute the whole ledger and compare", _run_audit, printed=True)
+    made = _command(
+        commands, "verify", "check a trade's receipt, offline", _run_verify, printed=True
+    )
+    made.add_argument("file", type=Path)
+    export = _group(commands, "export", "write files for others")
+    for name, help_, ask in (
+        ("registry", "this village and its neighbours", lambda a: control.ExportRegistry()),
+        ("trades", "all trades, without people", lambda a: control.ExportTrades()),
+        ("receipt", "one decided trade's proof", lambda a: control.ExportReceipt(a.trade)),
+    ):
+        made = _command(export, name, help_, _run_export)
+        made.set_defaults(ask=ask)
+        if name == "receipt":
+            made.add_argument("trade")
+        made.add_argument("--output", type=Path, help="a file (default: standard output)")
+    imported = _group(commands, "import", "take in files from others")
+    made = _asking(
+        imported,
+        "registry",
+        "take in a registry file: its villages become candidates",
+        lambda a: control.ImportRegistry(_read_text(a.file)),
+        lambda answer: [f"{answer['villages']} villages taken in."],
+    )
+    made.add_argument("file", type=Path)
+
+
+def _demo(commands: _Commands) -> None:
+    made = _command(commands, "demo", "two boxes on this machine trade with each other", _run_demo)
+    made.add_argument("--once", action="store_true", help="one trade, both audits, then stop")
+    made.set_defaults(dir=None)
+
+
+def _asking(
+    commands: _Commands,
+    name: str,
+    help_: str,
+    ask: Callable[[argparse.Namespace], control.AnyCommand],
+    show: Callable[[Any], Iterable[str]],
+) -> argparse.ArgumentParser:
+    made = _command(commands, name, help_, _run_asking, printed=True)
+    made.set_defaults(ask=ask, show=show)
+    return made
+
+
+def _add_id(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--id", default="", help="a text of yours: the same id is done only once")
+
+
+# What they ask
+
+
+def _member_add(arguments: argparse.Namespace) -> control.AnyCommand:
+    pin = arguments.pin
+    if pin is None and sys.stdin.isatty():
+        pin = getpass.getpass(f"PIN for {arguments.name}: ")
+    elif pin is None:
+        pin = sys.stdin.readline().rstrip("\n")
+    return control.MemberAdd(arguments.name, pin, arguments.steward)
+
+
+def _pay(a: argparse.Namespace) -> control.AnyCommand:
+    return control.Pay(a.payer, a.payee, a.amount, a.asset, a.note, a.id or _fresh_id())
+
+
+def _issue(a: argparse.Namespace) -> control.AnyCommand:
+    return control.Issue(a.payee, a.amount, a.note, a.id or _fresh_id())
+
+
+def _declare(a: argparse.Namespace) -> control.AnyCommand:
+    return control.Declare(a.owner, a.resource, a.amount, a.decimals, a.id or _fresh_id())
+
+
+def _consume(a: argparse.Namespace) -> control.AnyCommand:
+    return control.Consume(a.owner, a.resource, a.amount, a.id or _fresh_id())
+
+
+def _propose(a: argparse.Namespace) -> control.AnyCommand:
+    user, at, village = a.to.rpartition("@")
+    if not at:
+        raise InvalidInput(f"{a.to!r} is not NAME@VILLAGE, such as Bob@ose-california-001")
+    return control.TradePropose(
+        a.member,
+        user,
+        village,
+        (a.offer[1], a.offer[0]),
+        (a.request[1], a.request[0]),
+        a.hours,
+        a.id or _fresh_id(),
+    )
+
+
+def _of_trade(
+    kind: Callable[[str], control.AnyCommand],
+) -> Callable[[argparse.Namespace], control.AnyCommand]:
+    return lambda arguments: kind(arguments.trade)
+
+
+def _fresh_id() -> str:
+    return random_bytes(16).hex()
+
+
+# Running
+
+
+def _run_asking(arguments: argparse.Namespace) -> None:
+    answer = _ask(arguments)
+    if arguments.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        _print(arguments.show(answer))
+
+
+def _run_export(arguments: argparse.Namespace) -> None:
+    answer = _ask(arguments)
+    text = answer if isinstance(answer, str) else json.dumps(answer, indent=2) + "\n"
+    if arguments.output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        arguments.output.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"cannot write {arguments.output}: {error.strerror}") from None
+
+
+def _run_init(arguments: argparse.Namespace) -> None:
+    village = VillageSettings(
+        arguments.id, arguments.name, round(arguments.lat, 2), round(arguments.lon, 2)
+    )
+    phrase = app.create_village(arguments.dir, village)
+    if arguments.json:
+        print(json.dumps({"village": village.id, "recovery_phrase": phrase}))
+        return
+    print(f"{village.name} ({village.id}) lives in {arguments.dir}.\n")
+    print("Its recovery phrase, shown this once:\n")
+    print(f"    {phrase}\n")
+    print("Write it on paper and keep it apart from the box. Whoever has it is this village;")
+    print("without it a lost box cannot come back.")
+
+
+def _run_serve(arguments: argparse.Namespace) -> None:
+    config = load(arguments.dir, os.environ, arguments.set)
+
+    async def serve() -> None:
+        with FolderLock(arguments.dir):
+            async with app.opened(arguments.dir, config) as box:
+                loop = asyncio.get_running_loop()
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, box.stop)
+                await box.serve(_print_ready)
+
+    _loop(serve)
+
+
+def _print_ready(box: app.App) -> None:
+    print(f"{box.config.village.name} ({box.config.village.id})")
+    for url in box.page_urls:
+        print(f"  page         {url}")
+    for address in box.profile().endpoints:
+        print(f"  federation   https://{address}", flush=True)
+
+
+def _run_audit(arguments: argparse.Namespace) -> None:
+    conn = database.open_reader(arguments.dir / app.LEDGER)
+    try:
+        with database.storage_errors(arguments.dir / app.LEDGER):
+            report = audit.audit(View(conn), _progress(arguments))
+    finally:
+        conn.close()
+    if arguments.json:
+        print(json.dumps(shown.audit(report), indent=2))
+    else:
+        _print(shown.audit_lines(report))
+
+
+def _progress(arguments: argparse.Namespace) -> Callable[[int, int], None] | None:
+    if arguments.json or not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{done:,} of {total:,} records", end="", file=sys.stderr)
+        if done == total:
+            print(file=sys.stderr)
+
+    return show
+
+
+def _run_verify(arguments: argparse.Namespace) -> None:
+    checked = receipt.decode(_read_text(arguments.file).rstrip("\n").encode())
+    answer = shown.proof(checked, receipt.verify(checked))
+    if arguments.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        _print(shown.proof_lines(answer))
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    from edge import demo
+
+    return _loop(lambda: demo.run(arguments.once, arguments.dir))
+
+
+def _ask(arguments: argparse.Namespace) -> Any:
+    """Ask the running box, or be it for one command."""
+    command: control.AnyCommand = arguments.ask(arguments)
+    return _loop(lambda: _answer(arguments.dir, command))
+
+
+async def _answer(folder: Path, command: control.AnyCommand) -> Any:
+    socket = folder / control.SOCKET
+    if socket.exists():
+        with contextlib.suppress(Unreachable):
+            return await control.ask(socket, command)
+    config = load(folder, os.environ)
+    with FolderLock(folder):
+        async with app.opened(folder, config) as box:
+            answer = await control.run(await box.box(serving=False), command)
+            return json.loads(json.dumps(answer))
+
+
+def _loop(main_: Callable[[], Awaitable[T]]) -> T:
+    async def run() -> T:
+        return await main_()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+        if len(content) > FILE_BYTES_MAX:
+            raise InvalidInput(f"{path} is over {FILE_BYTES_MAX} bytes")
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path} is not text") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None

@@ -1,0 +1,175 @@
+"""Settings: one frozen value from `village.toml`, the environment and flags. Unknown keys are errors.
+
+A setting `[listen] page` is VILLAGE_EDGE_LISTEN_PAGE in the environment and `--set listen.page=...`
+on the command line; later ones win. firmware-notes/operations.md lists them all.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from edge.core import limits, names, registry
+from edge.errors import BoxError, ConfigError
+
+FILE = "village.toml"
+ENVIRONMENT_PREFIX = "VILLAGE_EDGE_"
+FILE_BYTES_MAX = 65_536
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class VillageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this village is. Degrees are kept to two decimals."""
+
+    id: str
+    name: str
+    lat: float
+    lon: float
+
+    @property
+    def location(self) -> registry.Location:
+        return registry.Location(round(self.lat, 2), round(self.lon, 2))
+
+
+class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the box listens, as host:port. Port 0 takes a free one; an empty text is off."""
+
+    federation: str = "0.0.0.0:7440"  # TLS 1.3, for other villages
+    page: str = "127.0.0.1:7480"  # plain HTTP, this machine only
+    page_tls: str = "0.0.0.0:7443"  # HTTPS for the local network
+
+
+class FederationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`advertise`: the host:port under which neighbours reach `listen.federation`; if empty, the
+    address of this machine on its network."""
+
+    advertise: tuple[str, ...] = ()
+    heartbeat_s: Annotated[float, msgspec.Meta(ge=0.05, le=3_600)] = 60.0
+
+
+class TradeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fee on an offer of AT, in hundredths of a percent, into this village's treasury."""
+
+    fee_basis_points: Annotated[int, msgspec.Meta(ge=0, le=2_000)] = 0
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    village: VillageSettings
+    listen: ListenSettings = ListenSettings()
+    federation: FederationSettings = FederationSettings()
+    trade: TradeSettings = TradeSettings()
+
+
+def load(folder: Path, environment: Mapping[str, str], flags: Sequence[str] = ()) -> Config:
+    """Return the settings of a village's folder. `flags` are texts like `listen.page=`.
+
+    Raises ConfigError naming the file, variable or flag and what is wrong with it.
+    """
+    path = folder / FILE
+    settings = _read(path)
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
+            _set(settings, section, key, value, name)
+    for flag in flags:
+        place, equals, value = flag.partition("=")
+        section, _, key = place.partition(".")
+        if not equals:
+            raise ConfigError(f"--set {flag}: write it as section.key=value")
+        _set(settings, section, key, value, f"--set {flag}")
+    return _checked(settings, path)
+
+
+def to_toml(village: VillageSettings) -> str:
+    """Return a new village's settings file."""
+    return (
+        "# Settings of this village's box. firmware-notes/operations.md lists them all.\n"
+        "[village]\n"
+        f"id = {_quoted(village.id)}\n"
+        f"name = {_quoted(village.name)}\n"
+        f"lat = {village.lat}\nlon = {village.lon}\n"
+    )
+
+
+def check_village(village: VillageSettings) -> None:
+    """Raise ConfigError for an id, name or place that a village cannot have."""
+    try:
+        names.village_id(village.id)
+        names.village_name(village.name)
+    except BoxError as error:
+        raise ConfigError(error.detail) from None
+    if not (-90 <= village.lat <= 90 and -180 <= village.lon <= 180):
+        raise ConfigError("a place has a latitude of -90 to 90 and a longitude of -180 to 180")
+
+
+def _read(path: Path) -> dict[str, dict[str, object]]:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no village in {path.parent}: run village-edge init first"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if len(text) > FILE_BYTES_MAX:
+        raise ConfigError(f"{path} is over {FILE_BYTES_MAX} bytes")
+    try:
+        settings = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    for section, values in settings.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: {section} stands outside a [section]")
+    return settings
+
+
+def _set(
+    settings: dict[str, dict[str, object]], section: str, key: str, value: str, source: str
+) -> None:
+    try:
+        fields = {each.name: each.type for each in msgspec.structs.fields(Config)}
+        known = {each.encode_name for each in msgspec.structs.fields(fields[section])}
+        if key not in known:
+            raise KeyError(key)
+    except KeyError:
+        raise ConfigError(f"{source}: there is no setting {section}.{key}") from None
+    listed = (section, key) == ("federation", "advertise")
+    settings.setdefault(section, {})[key] = value.split(",") if listed and value else value
+    if listed and not value:
+        settings[section][key] = []
+
+
+def _checked(settings: dict[str, dict[str, object]], path: Path) -> Config:
+    try:
+        config = msgspec.convert(settings, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    check_village(config.village)
+    for name, address in msgspec.structs.asdict(config.listen).items():
+        if address:
+            parse_listen(address, f"listen.{name}")
+    if config.listen.page and parse_listen(config.listen.page, "listen.page")[0] not in LOOPBACK:
+        raise ConfigError(
+            "listen.page is plain HTTP: it may only listen on 127.0.0.1, [::1] or localhost; "
+            "listen.page_tls serves the network"
+        )
+    if len(config.federation.advertise) > limits.ADDRESSES_MAX:
+        raise ConfigError(f"federation.advertise has at most {limits.ADDRESSES_MAX} addresses")
+    for address in config.federation.advertise:
+        if not names.accepts(names.address, address):
+            raise ConfigError(f"federation.advertise: {address!r} is not host:port")
+    return config
+
+
+def parse_listen(address: str, name: str) -> tuple[str, int]:
+    """Return (host, port) of a listening address; port 0 is a free one."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ConfigError(f"{name}: {address!r} is not host:port")
+    return host, int(port)
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()  # a JSON string is a TOML basic string

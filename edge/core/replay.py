@@ -1,0 +1,439 @@
+"""The ledger recomputed: what a log and its private rows add up to, record by record.
+
+Nothing is read here. `Replay.take` is given the own log's records in order, each with its private
+row, and raises AuditDifference at the first one that breaks a rule. What it has added up by the end
+is there to be compared with what the box derived. `said_in` is the little that another village's
+record says here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from edge.core import council, crypto, limits, names, records, trade
+from edge.core.accounts import (
+    CLEARING,
+    ISSUANCE,
+    MEMBER,
+    TREASURY,
+    Asset,
+    Counters,
+    Entry,
+    default_limit,
+    is_balanced,
+)
+from edge.core.records import LimitChange, Posting
+from edge.errors import AuditDifference, PeerError
+
+SHOWN_CHARS_MAX: Final = 120
+
+
+class Private(NamedTuple):
+    """The private row of a sealed record; the personal part may have been erased."""
+
+    posting_nonce: bytes
+    posting: bytes
+    personal_nonce: bytes | None
+    personal: bytes | None
+
+
+class Statement(NamedTuple):
+    """A hold, no-hold, settle or release."""
+
+    subject: bytes
+    kind: str
+
+
+Said = Statement | Asset | None
+
+
+def difference(where: str, what: str, expected: object, found: object) -> AuditDifference:
+    """Return the error that names a difference: where it is, what differs, and both values."""
+    wanted, seen = _shown(expected), _shown(found)
+    return AuditDifference(
+        f"{where}: {what}: expected {wanted}, found {seen}",
+        where=where,
+        what=what,
+        expected=wanted,
+        found=seen,
+    )
+
+
+def said_in(record: bytes) -> Said:
+    """Return what a record of another village's log says of trades or catalogue.
+
+    None for all else, and for what cannot be read here: kept as opaque bytes, it means nothing.
+    """
+    if record.startswith(_SEALED_PREFIX):
+        return None
+    try:
+        decoded = records.decode(record)
+    except PeerError:
+        return None
+    if isinstance(decoded, records.AssetRecord):
+        return _asset_of(decoded)
+    return _statement_of(decoded)
+
+
+class Account:
+    """The four counters and the limit of one account and asset, in minor units."""
+
+    __slots__ = ("credits_pending", "credits_posted", "debits_pending", "debits_posted", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.debits_posted = self.credits_posted = 0
+        self.debits_pending = self.credits_pending = 0
+        self.limit = limit
+
+    @property
+    def net_debit(self) -> int:
+        """What the one rule compares with the limit, but for what is softly set aside."""
+        return self.debits_posted + self.debits_pending - self.credits_posted
+
+
+class Hold(NamedTuple):
+    """What is needed to end a hold: by whom it is decided, and its entries."""
+
+    network: bytes
+    seats: tuple[council.Seat, ...]
+    entries: tuple[Entry, ...]
+
+
+class Replay:
+    """The own ledger as its records and private rows make it; `open` are the holds not ended."""
+
+    __slots__ = (
+        "_key",
+        "_minute",
+        "_stamp_ms",
+        "_stamp_ms_min",
+        "_village",
+        "accounts",
+        "assets",
+        "lowered",
+        "open",
+        "sealed",
+    )
+
+    def __init__(self, village: str, key: bytes) -> None:
+        self.accounts: dict[tuple[str, str], Account] = {}
+        self.assets: dict[str, Asset] = {}
+        self.open: dict[bytes, Hold] = {}
+        self.lowered: set[tuple[str, str]] = set()  # limits that went down: the rule may not hold
+        self.sealed = 0
+        self._village = village
+        self._key = key
+        self._minute = 0
+        self._stamp_ms = self._stamp_ms_min = 0
+
+    def take(self, index: int, record: bytes, private: Private | None) -> Said:
+        """Add one record and return what it says publicly. Raises AuditDifference."""
+        try:
+            decoded = records.decode(record)
+        except PeerError as error:
+            raise _fault(index, "it cannot be read", "a record in canonical form", error) from None
+        if decoded.minute < self._minute:
+            raise _fault(index, "its minute goes back", f"{self._minute} or later", decoded.minute)
+        self._minute = decoded.minute
+        is_first, is_village = index == 0, isinstance(decoded, records.VillageRecord)
+        if is_first != is_village:
+            expected = "village" if is_first else "anything but village"
+            raise _fault(index, "its kind", expected, decoded.__struct_config__.tag)
+        if private is not None and not isinstance(decoded, _WITH_PRIVATE):
+            raise _fault(index, "its private row", None, "one")
+        said: Said = _TAKE[type(decoded)](self, index, decoded, private)
+        return said
+
+    def counters(self, account: str, code: str, reserved: int) -> Counters:
+        """Return what an account has, with what is softly set aside; the asset is known."""
+        found = self.accounts.get((account, code))
+        if found is None:
+            found = Account(default_limit(account, self.assets[code]))
+        return Counters(
+            found.debits_posted,
+            found.credits_posted,
+            found.debits_pending,
+            found.credits_pending,
+            reserved,
+            found.limit,
+        )
+
+    def commit(self) -> None:
+        """A checkpoint stands here: what was written together, under one stamp, ends."""
+        self._stamp_ms_min = self._stamp_ms + 1
+
+    def _village_record(self, index: int, record: records.VillageRecord, _: None) -> None:
+        if record.village_id != self._village:
+            raise _fault(index, "the village that it names", self._village, record.village_id)
+        if record.key != self._key:
+            raise _fault(index, "the key of the village", self._key, record.key)
+
+    def _asset_record(self, index: int, record: records.AssetRecord, _: None) -> Asset:
+        asset = _asset_of(record)
+        if asset is None or not names.is_asset_code(asset.code):
+            raise _fault(index, "its asset", "a well-formed one", record.code)
+        is_token = asset == Asset(names.TOKEN, "token", names.TOKEN_DECIMALS)
+        if not is_token and (asset.code == names.TOKEN or asset.kind == "token"):
+            raise _fault(index, "its asset", f"{names.TOKEN} as the only token", asset)
+        if asset.code in self.assets:
+            raise _fault(index, "its asset", "one that is new here", asset.code)
+        self.assets[asset.code] = asset
+        return asset
+
+    def _sealed_record(
+        self, index: int, record: records.SealedRecord, private: Private | None
+    ) -> None:
+        posting = self._unseal(index, record, private)
+        if not self._has_its_form(index, posting):
+            raise _fault(index, "its posting", f"the form of {posting.operation}", posting)
+        if posting.entries:
+            self._debit(index, posting.entries, pending=False)
+            self._credit(index, posting.entries, pending=False)
+        for change in posting.limits:
+            self._set_limit(index, change)
+
+    def _has_its_form(self, index: int, posting: Posting) -> bool:
+        """Tell whether a sealed posting does what its operation says and nothing else."""
+        operation, entries = posting.operation, posting.entries
+        if operation in _LIMIT_OF:
+            return (
+                not entries
+                and bool(posting.limits)
+                and all(
+                    change.account.startswith(_LIMIT_OF[operation])
+                    and 0 <= change.limit <= limits.AMOUNT_MINOR_MAX
+                    for change in posting.limits
+                )
+            )
+        if posting.limits or len(entries) < 2:
+            return False
+        if operation == "pay":
+            return all(_is_inside(each) for each in entries)
+        if operation not in _KIND_MOVED_BY:
+            return False
+        sign = -1 if operation == "consume" else 1  # which end of it is a member's
+        return all(
+            self._asset(index, each.asset).kind == _KIND_MOVED_BY[operation]
+            and (_is_inside(each) if each.amount * sign > 0 else each.account == ISSUANCE)
+            for each in entries
+        )
+
+    def _hold_record(
+        self, index: int, record: records.HoldRecord, private: Private | None
+    ) -> Statement:
+        terms, statement = self._terms(index, record)
+        posting = self._unseal(index, record, private)
+        role: trade.Role = "from" if terms.from_village == self._village else "to"
+        member = posting.entries[0].account if posting.entries else ""
+        legs = tuple(trade.member_entries(terms, role, member))
+        if posting.operation != "trade" or posting.limits or posting.entries != legs:
+            raise _fault(index, "its sealed legs", legs, posting)
+        if not member.startswith(MEMBER):
+            raise _fault(index, "who is bound by it", "a member", member)
+        if terms.deadline_minute < record.minute:
+            raise _fault(index, "its minute", f"{terms.deadline_minute} at most", record.minute)
+        for quantity in (terms.offer, terms.request):
+            if not trade.same_asset(quantity, self._asset(index, quantity.asset)):
+                raise _fault(index, "its asset", self.assets[quantity.asset], quantity)
+        if statement.subject in self.open:
+            raise _fault(index, "a second hold of one trade", "one hold", "two")
+        entries = tuple(trade.entries(terms, role, member))
+        self._debit(index, entries, pending=True)
+        self._credit(index, entries, pending=True)
+        self.open[statement.subject] = Hold(terms.network, terms.seats, entries)
+        return statement
+
+    def _no_hold_record(self, index: int, record: records.NoHoldRecord, _: None) -> Statement:
+        terms, statement = self._terms(index, record)
+        if terms.from_village != self._village:
+            raise _fault(index, "who says no-hold", terms.from_village, self._village)
+        if statement.subject in self.open:
+            raise _fault(index, "a no-hold of a trade that is held", "one or the other", "both")
+        return statement
+
+    def _end_record(
+        self, index: int, record: records.SettleRecord | records.ReleaseRecord, _: None
+    ) -> Statement:
+        settles = isinstance(record, records.SettleRecord)
+        hold = self.open.get(record.subject)
+        if hold is None:
+            raise _fault(index, "the hold that it ends", record.subject, None)
+        value = "COMMIT" if settles else "ABORT"
+        if record.certificate.value != value:
+            raise _fault(index, "its certificate's value", value, record.certificate.value)
+        try:
+            council.verify_certificate(record.certificate, hold.network, record.subject, hold.seats)
+        except PeerError as error:
+            raise _fault(index, "its certificate", "a quorum's votes", error) from None
+        self._unpend(hold.entries)
+        if settles:
+            self._debit(index, hold.entries, pending=False, ruled=False)
+            self._credit(index, hold.entries, pending=False)
+        del self.open[record.subject]
+        return Statement(record.subject, "settle" if settles else "release")
+
+    def _terms(
+        self, index: int, record: records.HoldRecord | records.NoHoldRecord
+    ) -> tuple[trade.Terms, Statement]:
+        """Check the terms that a statement carries, and both signatures over them."""
+        raw = bytes(record.terms)
+        try:
+            terms = trade.decode_terms(raw)
+            trade.verify_party(terms, raw, "from", record.from_signature)
+            trade.verify_party(terms, raw, "to", record.to_signature)
+        except PeerError as error:
+            raise _fault(index, "its terms", "well-formed ones, signed by both", error) from None
+        if self._village not in (terms.from_village, terms.to_village):
+            raise _fault(
+                index, "the parties", self._village, (terms.from_village, terms.to_village)
+            )
+        if terms.key_of(self._village) != self._key:
+            raise _fault(index, "this village's seat", self._key, terms.key_of(self._village))
+        kind = "hold" if isinstance(record, records.HoldRecord) else "no-hold"
+        return terms, Statement(trade.subject_of(raw), kind)
+
+    def _unseal(
+        self,
+        index: int,
+        record: records.SealedRecord | records.HoldRecord,
+        private: Private | None,
+    ) -> Posting:
+        """Check the private row against the record's commitments; return its posting."""
+        if private is None:
+            raise _fault(index, "its private row", "one", None)
+        self.sealed += 1
+        nonce, private_bytes, personal_nonce, personal = private
+        _check_commitment(index, "posting", record.posting, nonce, private_bytes)
+        if personal is not None:
+            _check_commitment(index, "personal part", record.personal, personal_nonce, personal)
+        try:
+            posting = records.decode_posting(private_bytes)
+            if personal is not None:
+                records.decode_personal(personal)
+        except PeerError as error:
+            raise _fault(index, "its private row", "the canonical form", error) from None
+        stamp_ms = posting.stamp_ms
+        if stamp_ms // limits.MINUTE_MS != record.minute:
+            raise _fault(index, "its sealed stamp", f"in minute {record.minute}", stamp_ms)
+        if stamp_ms < self._stamp_ms_min:
+            raise _fault(index, "its stamp goes back", f"{self._stamp_ms_min} or later", stamp_ms)
+        self._stamp_ms = self._stamp_ms_min = stamp_ms
+        return posting
+
+    def _debit(
+        self, index: int, entries: Sequence[Entry], pending: bool, ruled: bool = True
+    ) -> None:
+        """Take the debits of a balanced posting, before any credit of it counts."""
+        if ruled and not is_balanced(entries):
+            raise _fault(index, "its entries", "a sum of zero for each asset", entries)
+        for entry in entries:
+            if entry.amount > 0:
+                continue
+            account = self._account(index, entry.account, entry.asset)
+            if pending:
+                account.debits_pending -= entry.amount
+            else:
+                account.debits_posted -= entry.amount
+            if ruled and account.net_debit > account.limit:
+                what = f"the net debit of {entry.account} in {entry.asset}"
+                raise _fault(index, what, f"{account.limit} at most", account.net_debit)
+
+    def _credit(self, index: int, entries: Sequence[Entry], pending: bool) -> None:
+        for entry in entries:
+            if entry.amount > 0:
+                account = self._account(index, entry.account, entry.asset)
+                if pending:
+                    account.credits_pending += entry.amount
+                else:
+                    account.credits_posted += entry.amount
+
+    def _unpend(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            account = self.accounts[entry.account, entry.asset]
+            if entry.amount > 0:
+                account.credits_pending -= entry.amount
+            else:
+                account.debits_pending += entry.amount
+
+    def _set_limit(self, index: int, change: LimitChange) -> None:
+        account = self._account(index, change.account, change.asset)
+        if change.limit < account.limit:
+            self.lowered.add((change.account, change.asset))
+        account.limit = change.limit
+
+    def _account(self, index: int, name: str, code: str) -> Account:
+        found = self.accounts.get((name, code))
+        if found is None:
+            found = Account(default_limit(name, self._asset(index, code)))
+            self.accounts[name, code] = found
+        return found
+
+    def _asset(self, index: int, code: str) -> Asset:
+        try:
+            return self.assets[code]
+        except KeyError:
+            raise _fault(index, "its asset", "one in the catalogue", code) from None
+
+
+_SUBJECT_BYTES: Final = 32
+_SEALED_PREFIX: Final = b'{"kind":"sealed",'
+_WITH_PRIVATE: Final = (records.SealedRecord, records.HoldRecord)
+_TAKE: Final[Mapping[type, Callable[..., Said]]] = {
+    records.VillageRecord: Replay._village_record,
+    records.AssetRecord: Replay._asset_record,
+    records.SealedRecord: Replay._sealed_record,
+    records.HoldRecord: Replay._hold_record,
+    records.NoHoldRecord: Replay._no_hold_record,
+    records.SettleRecord: Replay._end_record,
+    records.ReleaseRecord: Replay._end_record,
+}
+
+_LIMIT_OF: Final[Mapping[str, str]] = {"limit": MEMBER, "line": CLEARING}
+_KIND_MOVED_BY: Final[Mapping[str, str]] = {
+    "issue": "token",
+    "declare": "resource",
+    "consume": "resource",
+}
+
+
+def _is_inside(entry: Entry) -> bool:
+    return entry.account.startswith(MEMBER) or entry.account == TREASURY
+
+
+def _asset_of(record: records.AssetRecord) -> Asset | None:
+    if not 0 <= record.decimals <= limits.DECIMALS_MAX or len(record.code) > 64:
+        return None
+    return Asset(record.code, record.asset_kind, record.decimals)
+
+
+def _statement_of(record: records.Record) -> Statement | None:
+    match record:
+        case records.HoldRecord():
+            return Statement(trade.subject_of(bytes(record.terms)), "hold")
+        case records.NoHoldRecord():
+            return Statement(trade.subject_of(bytes(record.terms)), "no-hold")
+        case records.SettleRecord() if len(record.subject) == _SUBJECT_BYTES:
+            return Statement(record.subject, "settle")
+        case records.ReleaseRecord() if len(record.subject) == _SUBJECT_BYTES:
+            return Statement(record.subject, "release")
+    return None
+
+
+def _check_commitment(
+    index: int, part: str, expected: bytes | None, nonce: bytes | None, private: bytes
+) -> None:
+    found = None
+    if nonce is not None and len(nonce) == crypto.NONCE_BYTES:
+        found = crypto.commitment(nonce, private)
+    if expected is None or found != expected:
+        raise _fault(index, f"the commitment to its {part}", expected, found)
+
+
+def _fault(index: int, what: str, expected: object, found: object) -> AuditDifference:
+    return difference(f"record {index}", what, expected, found)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}..."

@@ -1,0 +1,144 @@
+"""A trade's state in plain words, for pages and terminals: whom it waits for, what is set aside or
+held, and when that comes back."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from edge.core import limits, names
+from edge.core.names import TOKEN, TOKEN_DECIMALS
+from edge.core.trade import Quantity, Role, Status, Terms
+
+_FREE = "{Your} {gives} {are} free again."
+_ENDS_ITSELF = (
+    "This ends by itself as soon as that box is reached again; until then no clock ends it, and "
+    "neither side can take it back."
+)
+_BOUND = (
+    "Both villages are bound, and {your} {gives} {are} held. Waiting for the box of {village} to "
+    "confirm. " + _ENDS_ITSELF
+)
+_DONE = "Done, in both ledgers: {you} gave {gives} and got {gets}."
+_NOT_DONE = "Not carried out: {reason}. "
+_ENDED = "Ended: {reason}. "
+
+SENTENCES: Final[dict[tuple[Role, Status], str]] = {
+    ("from", Status.PENDING): (
+        "Waiting for {other} to accept or decline. {Your} {gives} {are} set aside, and {come} back "
+        "if {them} declines, if the offer is withdrawn, or if nobody has accepted it by {deadline}."
+    ),
+    ("from", Status.ACCEPTED): _BOUND,
+    ("from", Status.HELD): _BOUND,
+    ("from", Status.SETTLED): _DONE,
+    ("from", Status.ABORTED): _NOT_DONE + _FREE,
+    ("from", Status.REJECTED): _ENDED + _FREE,
+    ("from", Status.CANCELLED): _ENDED + _FREE,
+    ("from", Status.EXPIRED): _ENDED + _FREE,
+    ("to", Status.PENDING): (
+        "Waiting for {your} answer. Once accepted, {gives} {are} held until the trade has ended. "
+        "Nothing is held now; without an answer the offer ends after {deadline}."
+    ),
+    ("to", Status.ACCEPTED): (
+        "{You} accepted, and {your} {gives} {are} held. Waiting for the box of {village} to "
+        "confirm: {gives} {come} back if the offer was withdrawn or had run out before it heard of "
+        "this. " + _ENDS_ITSELF
+    ),
+    ("to", Status.HELD): _BOUND,
+    ("to", Status.SETTLED): _DONE,
+    ("to", Status.ABORTED): _NOT_DONE + _FREE,
+    ("to", Status.REJECTED): _ENDED + "Nothing was held.",
+    ("to", Status.CANCELLED): _ENDED + "Nothing was held.",
+    ("to", Status.EXPIRED): _ENDED + "Nothing was held.",
+}
+_UNREACHED = " The box of {village} has not been reached yet; this box keeps trying."
+_SILENT = " It was last heard from on {silent_since}."
+
+
+def describe(
+    role: Role,
+    status: Status,
+    terms: Terms,
+    from_user: str,
+    to_user: str,
+    reason: str = "",
+    *,
+    deadline: str = "",
+    yours: bool = True,
+    told: bool = True,
+    silent_since: str = "",
+) -> str:
+    """Return one side's trade as sentences: to its member, or if not `yours` to anybody else here.
+
+    `deadline` is when a proposal ends, in the reader's time zone; if empty, it is shown in UTC.
+    `told`: the neighbour has stored this state. `silent_since`: when a neighbour that has gone
+    silent was last heard from.
+    """
+    sentence = SENTENCES[role, status]
+    waits = status in (Status.ACCEPTED, Status.HELD)
+    if role == "from" and status is Status.PENDING and not told:
+        sentence, waits = sentence + _UNREACHED, True
+    if waits and silent_since:
+        sentence += _SILENT
+    me, them = (from_user, to_user) if role == "from" else (to_user, from_user)
+    village = terms.village_of("to" if role == "from" else "from")
+    gives = gives_text(terms, role)
+    one = gives.startswith("1 ") and " and " not in gives
+    your = "your" if yours else f"{me or 'the member'}'s"
+    return sentence.format(
+        your=your,
+        Your=_capital(your),
+        you="you" if yours else me or "the member",
+        You="You" if yours else me or "The member",
+        other=f"{them or 'a member'} of {village}",
+        them=them or "the other side",
+        village=village,
+        gives=gives,
+        gets=quantity_text(terms.request if role == "from" else terms.offer),
+        are="is" if one else "are",
+        come="comes" if one else "come",
+        deadline=deadline or when(moment(terms.deadline_minute * limits.MINUTE_MS)),
+        silent_since=silent_since,
+        reason=reason or "it came to nothing",
+    )
+
+
+def gives_text(terms: Terms, role: Role) -> str:
+    """Return what the member of that role gives: `100.00 AT and the fee of 1.00 AT`."""
+    quantity = terms.offer if role == "from" else terms.request
+    fee = terms.from_fee if role == "from" else terms.to_fee
+    return quantity_text(quantity) + (f" and the fee of {token_text(fee)}" if fee else "")
+
+
+def quantity_text(quantity: Quantity) -> str:
+    """Return `1 Solar Panel` or `100.00 AT`."""
+    amount = names.amount_text(quantity.amount, quantity.decimals)
+    return f"{amount} {asset_text(quantity.asset)}"
+
+
+def token_text(minor: int) -> str:
+    """Return an amount of the token, such as `100.00 AT`."""
+    return f"{names.amount_text(minor, TOKEN_DECIMALS)} {TOKEN}"
+
+
+def asset_text(code: str) -> str:
+    """Return `Solar Panel` for SOLAR-PANEL, which `names.asset_code` takes back; AT stays AT."""
+    return code if code == TOKEN else code.replace("-", " ").title()
+
+
+def moment(ms: int) -> datetime:
+    """Return a stamp as UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def when(time: datetime) -> str:
+    """Return `Tue 24 Nov 2026, 08:50 UTC`."""
+    return f"{time:%a} {time.day} {time:%b %Y}, {time:%H:%M} {time.tzname()}"
+
+
+def sentence(text: str) -> str:
+    """Return an error's detail as a sentence: with a capital and a full stop."""
+    ended = text if text.endswith((".", "!", "?")) else f"{text}."
+    return _capital(ended)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,134 @@
+"""How answers look in a terminal: lines for people from the JSON that programs get."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from edge.core import receipt, trade
+from edge.storage.audit import AuditReport
+
+
+def member(answer: Any) -> Iterator[str]:
+    yield f"{answer['member']} is a member now."
+
+
+def record(answer: Any) -> Iterator[str]:
+    yield f"Done: record {answer['record']} of the log."
+
+
+def one_trade(answer: Any) -> Iterator[str]:
+    offer, request = _quantity(answer["offer"]), _quantity(answer["request"])
+    yield (
+        f"{answer['id']}  {answer['status']:<9} {answer['from_user']}@{answer['from_village']} gives"
+        f" {offer} for {request} of {answer['to_user']}@{answer['to_village']}"
+    )
+    yield f"    {answer['message']}"
+
+
+def trades(answer: Any) -> Iterator[str]:
+    if not answer:
+        yield "No trades yet."
+    for each in answer:
+        yield from one_trade(each)
+
+
+def peers(answer: Any) -> Iterator[str]:
+    if not answer["neighbours"]:
+        yield "No neighbours yet: make an invitation with `village-edge peer invite`."
+    for each in answer["neighbours"]:
+        yield f"{each['village']}  {each['name']}  {', '.join(each['addresses'])}"
+        yield (
+            f"    last contact {when(each['last_contact'])}; {each['records_held']} of its records "
+            f"here, {each['holds_of_ours']} of ours there; open trades: {each['open_trades']}"
+        )
+        if each["trouble"]:
+            yield f"    no new trades with it: {each['trouble']}"
+    for each in answer["candidates"]:
+        yield f"{each['village']}  {each['name']}  has offered itself ({each['source']})"
+
+
+def status(answer: Any) -> Iterator[str]:
+    log = answer["log"]
+    cosigned = ", ".join(log["cosigned_by"]) or "nobody yet"
+    yield f"{answer['name']} ({answer['village']}), village-edge {answer['version']}"
+    yield f"  box         {'serving' if answer['serving'] else 'not running'}"
+    for url in answer["page_urls"]:
+        yield f"  page        {url}"
+    yield f"  federation  {answer['federation_url'] or 'no address yet'}"
+    yield f"  key         {answer['verifier_key']}"
+    yield f"  log         {log['size']} records, root {log['root']}"
+    yield f"  cosigned    {log['cosigned_size']} records, by {cosigned}"
+    yield f"  open trades {answer['open_trades']}"
+    for each in answer["neighbours"]:
+        yield f"  neighbour   {each['village']}, last contact {when(each['last_contact'])}"
+        if each["clock_difference_s"]:
+            yield f"              its clock is {each['clock_difference_s']} s from this one"
+        if each["trouble"]:
+            yield f"              no new trades with it: {each['trouble']}"
+    for warning in answer["warnings"]:
+        yield f"  warning     {warning}"
+
+
+def proof(checked: receipt.Receipt, terms: trade.Terms) -> dict[str, object]:
+    """Return what a receipt that holds says."""
+    return {
+        "outcome": "settled" if checked.certificate.value == "COMMIT" else "aborted",
+        "trade_id": terms.trade_id,
+        "from_village": terms.from_village,
+        "to_village": terms.to_village,
+        "offer": terms.offer.text,
+        "request": terms.request.text,
+        "subject": trade.subject_of(bytes(checked.terms)).hex(),
+        "signed_by": [village for village, _ in checked.certificate.precommits],
+    }
+
+
+def proof_lines(answer: dict[str, object]) -> Iterator[str]:
+    signers = answer["signed_by"]
+    assert isinstance(signers, list)
+    yield "The receipt holds."
+    yield f"  {answer['from_village']} gives {answer['offer']}"
+    yield f"  {answer['to_village']} gives {answer['request']}"
+    yield f"  outcome   {answer['outcome']}, certified by {' and '.join(signers)}"
+    yield f"  trade     {answer['trade_id']}, subject {answer['subject']}"
+
+
+def audit(report: AuditReport) -> dict[str, object]:
+    """Return an audit that found no difference."""
+    return {
+        "agrees": True,
+        "village": report.village,
+        "size": report.size,
+        "root": report.root.hex(),
+        "sealed": report.sealed,
+        "settled": report.settled,
+        "aborted": report.aborted,
+        "open": report.open,
+        "accounts": report.accounts,
+        "assets": report.assets,
+        "copies": [msgspec.structs.asdict(copy) for copy in report.copies],
+    }
+
+
+def audit_lines(report: AuditReport) -> Iterator[str]:
+    yield f"{report.village}: log, signatures and balances agree."
+    yield f"  log       {report.size} records ({report.sealed} sealed), root {report.root.hex()}"
+    yield f"  ledger    {report.accounts} balances of {report.assets} assets, each asset sums to zero"
+    yield (
+        f"  trades    {report.settled} settled, {report.aborted} aborted, {report.open} holds open"
+    )
+    for copy in report.copies:
+        yield f"  copy      {copy.village}: {copy.size} records"
+
+
+def when(second: int) -> str:
+    """Return a time as people read it, in UTC; `never` for 0."""
+    if second == 0:
+        return "never"
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _quantity(shown: dict[str, str]) -> str:
+    return ", ".join(f"{amount} {asset}" for asset, amount in shown.items())

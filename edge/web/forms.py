@@ -1,0 +1,95 @@
+"""What a browser's form sends: one flat set of known fields, read strictly, tidied where people
+type."""
+
+import re
+import unicodedata
+from typing import Final, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+
+from edge.core.names import TOKEN
+from edge.errors import InvalidInput
+from edge.transport.signed import read_body
+
+CONTENT_TYPE: Final = "application/x-www-form-urlencoded"
+BODY_BYTES_MAX: Final = 16_384
+FIELDS_MAX: Final = 32
+_FORM_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`csrf` is the session's token; `form` names this one form, so that it works once."""
+
+    csrf: str
+    form: str = ""
+
+    @property
+    def asked(self) -> bytes:
+        """What the form asks for, whoever's session brings it."""
+        return msgspec.json.encode([type(self).__name__, msgspec.structs.replace(self, csrf="")])
+
+
+class SignInForm(Form, frozen=True):
+    name: str = ""
+    pin: str = ""
+
+
+class PayForm(Form, frozen=True):
+    payee: str = ""
+    amount: str = ""
+    asset: str = TOKEN
+    note: str = ""
+
+
+class ProposeForm(Form, frozen=True):
+    """`fee`: the fee in AT minor units that the page has shown, to which this agrees."""
+
+    to_village: str = ""
+    to_user: str = ""
+    give_amount: str = ""
+    give_asset: str = TOKEN
+    get_amount: str = ""
+    get_asset: str = ""
+    fee: str = "0"
+
+
+F = TypeVar("F", bound=Form)
+
+
+async def read(request: web.Request, kind: type[F]) -> F:
+    """Return the form that a request carries.
+
+    Raises InvalidInput; TooLarge or Malformed for a body that is over the limit or broken off;
+    HTTPUnsupportedMediaType for anything but a plain form.
+    """
+    if request.content_type != CONTENT_TYPE:
+        raise web.HTTPUnsupportedMediaType(reason="Unsupported Media Type")
+    return parse(await read_body(request, BODY_BYTES_MAX), kind)
+
+
+def parse(body: bytes, kind: type[F]) -> F:
+    """Return a form's fields, tidied; InvalidInput for unknown, repeated or missing ones."""
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=FIELDS_MAX,
+        )
+        fields = {name: value if name == "pin" else tidy(value) for name, value in pairs}
+        form = msgspec.convert(fields, kind)
+    except ValueError as error:  # msgspec's and Unicode's errors are such, too
+        raise InvalidInput(f"not a form of this page: {str(error)[:200]}") from None
+    if len(fields) != len(pairs):
+        raise InvalidInput("not a form of this page: a field is there twice")
+    if form.form and not _FORM_ID.fullmatch(form.form):
+        raise InvalidInput("not a form of this page: it has another id")
+    return form
+
+
+def tidy(text: str) -> str:
+    """Return what was typed without stray spaces, in Unicode's NFC form: phones add both."""
+    return unicodedata.normalize("NFC", " ".join(text.split()))

@@ -1,0 +1,224 @@
+"""What a page shows, gathered from one consistent state of the ledger."""
+
+from typing import Final
+
+import msgspec
+
+from edge import desk
+from edge.core import limits, words
+from edge.core.accounts import MEMBER, TREASURY
+from edge.core.names import TOKEN, TOKEN_DECIMALS, amount_text
+from edge.core.trade import ENDED, Role, Status
+from edge.errors import UnknownTrade
+from edge.storage import ledger, logs, members, neighbours, trades
+from edge.storage.members import Member
+from edge.storage.neighbours import Neighbour
+from edge.storage.trades import Trade
+from edge.storage.tx import OWN_LOG, View
+
+SILENT_MS: Final = 180_000
+MEMBERS_SHOWN_MAX: Final = 500
+
+# In a word or two, and how the page colours it.
+BADGES: Final[dict[tuple[Role, Status], tuple[str, str]]] = {
+    ("from", Status.PENDING): ("Waiting for an answer", "wait"),
+    ("to", Status.PENDING): ("Your answer, please", "act"),
+    ("from", Status.ACCEPTED): ("Bound", "wait"),
+    ("to", Status.ACCEPTED): ("Bound", "wait"),
+    ("from", Status.HELD): ("Bound", "wait"),
+    ("to", Status.HELD): ("Bound", "wait"),
+    ("from", Status.SETTLED): ("Done", "done"),
+    ("to", Status.SETTLED): ("Done", "done"),
+    ("from", Status.ABORTED): ("Not carried out", "off"),
+    ("to", Status.ABORTED): ("Not carried out", "off"),
+    ("from", Status.REJECTED): ("Declined", "off"),
+    ("to", Status.REJECTED): ("Declined", "off"),
+    ("from", Status.CANCELLED): ("Ended", "off"),
+    ("to", Status.CANCELLED): ("Withdrawn", "off"),
+    ("from", Status.EXPIRED): ("Ran out", "off"),
+    ("to", Status.EXPIRED): ("Ran out", "off"),
+}
+STEPS: Final[dict[tuple[Role, Status], tuple[str, ...]]] = {
+    ("from", Status.PENDING): ("cancel",),
+    ("to", Status.PENDING): ("accept", "reject"),
+}
+
+
+class Time(msgspec.Struct, frozen=True):
+    """A moment for people, in the box's own time zone, and for programs."""
+
+    text: str
+    iso: str
+
+
+class TradeView(msgspec.Struct, frozen=True):
+    """A trade as one of its two members sees it. `other_user` is a name that this box cannot check
+    if `named_by_them`."""
+
+    id: str
+    badge: str
+    tone: str
+    sentence: str
+    gives: str
+    gets: str
+    fee: str
+    other_user: str
+    other_village: str
+    other_village_name: str
+    named_by_them: bool
+    proposed: Time
+    deadline: Time
+    steps: tuple[str, ...]
+    has_receipt: bool
+    ended: bool
+
+
+class Balance(msgspec.Struct, frozen=True):
+    code: str
+    asset: str
+    balance: str
+    on_hold: str
+    available: str
+    lowest: str  # how far below zero it may go, if it may
+
+
+class Place(msgspec.Struct, frozen=True):
+    village: str
+    name: str
+    trouble: str
+
+
+class Home(msgspec.Struct, frozen=True):
+    """`known`: assets that the catalogues here and of the neighbours have."""
+
+    balances: list[Balance]
+    trades: list[TradeView]
+    people: list[str]
+    places: list[Place]
+    known: list[str]
+
+
+def home(view: View, member: Member, now_ms: int) -> Home:
+    everyone = neighbours.everyone(view)
+    near = {each.village: each for each in everyone}
+    others = [each.name for each in members.everyone(view) if each.id != member.id]
+    return Home(
+        balances(view, member),
+        [
+            shown(found, near.get(found.neighbour), now_ms)
+            for found in trades.of_member(view, member.id)
+        ],
+        others[:MEMBERS_SHOWN_MAX],
+        [Place(each.village, each.entry.name, each.trouble) for each in everyone],
+        catalogue(view, everyone),
+    )
+
+
+def balances(view: View, member: Member) -> list[Balance]:
+    """Return what a member has, the token first even if there is none."""
+    zero = amount_text(0, TOKEN_DECIMALS)
+    nothing = {"balance": zero, "on_hold": zero, "available": zero, "limit": zero}
+    by_code: dict[str, dict[str, str | int]] = {TOKEN: {**nothing}}
+    by_code |= {str(row["asset"]): row for row in desk.wallet(view, member)}
+    return [
+        Balance(
+            code,
+            words.asset_text(code),
+            str(row["balance"]),
+            str(row["on_hold"]),
+            str(row["available"]),
+            f"-{row['limit']}" if str(row["limit"]).strip("0.") else "",
+        )
+        for code, row in by_code.items()
+    ]
+
+
+def catalogue(view: View, everyone: list[Neighbour]) -> list[str]:
+    found = [
+        asset for log in (OWN_LOG, *(n.log for n in everyone)) for asset in logs.assets(view, log)
+    ]
+    return sorted({words.asset_text(asset.code) for asset in found})
+
+
+def own_trade(view: View, member: Member, id_: str) -> Trade:
+    """Return a member's own trade; UnknownTrade for anybody else's, as for none."""
+    found = trades.named(view, id_)
+    if found.member != member.id:
+        raise UnknownTrade(f"there is no trade {id_} here")
+    return found
+
+
+def one_trade(view: View, member: Member, id_: str, now_ms: int) -> TradeView:
+    found = own_trade(view, member, id_)
+    return shown(found, neighbours.find(view, found.neighbour), now_ms)
+
+
+def shown(found: Trade, neighbour: Neighbour | None, now_ms: int) -> TradeView:
+    role, terms = found.role, found.terms
+    badge, tone = BADGES[role, found.status]
+    gives, gets = (terms.offer, terms.request) if role == "from" else (terms.request, terms.offer)
+    fee = terms.from_fee if role == "from" else terms.to_fee
+    deadline = local_time(terms.deadline_minute * limits.MINUTE_MS)
+    return TradeView(
+        id=found.id,
+        badge=badge,
+        tone=tone,
+        sentence=words.describe(
+            role,
+            found.status,
+            terms,
+            found.from_user,
+            found.to_user,
+            found.reason,
+            deadline=deadline.text,
+            told=found.told,
+            silent_since=_silent_since(neighbour, now_ms),
+        ),
+        gives=words.quantity_text(gives),
+        gets=words.quantity_text(gets),
+        fee=words.token_text(fee) if fee else "",
+        other_user=(found.to_user if role == "from" else found.from_user) or "a member",
+        other_village=found.neighbour,
+        other_village_name=neighbour.entry.name if neighbour else "",
+        named_by_them=role == "to",
+        proposed=local_time(found.created_ms),
+        deadline=deadline,
+        steps=STEPS.get((role, found.status), ()),
+        has_receipt=found.certificate is not None and found.to_signature is not None,
+        ended=found.status in ENDED,
+    )
+
+
+def payment(view: View, member: Member, form: str) -> str:
+    """Return in words what a payment form of this member did, nothing if it did nothing."""
+    answer = members.answered(view, scope(member), f"pay:{form}")
+    if answer is None:
+        return ""
+    posting = ledger.posting_of(view, int(answer))
+    [entry] = [each for each in posting.entries if each.amount > 0]
+    asset = ledger.asset(view, entry.asset)
+    amount = f"{amount_text(entry.amount, asset.decimals)} {words.asset_text(asset.code)}"
+    return f"Paid {amount} to {_holder(view, entry.account)}."
+
+
+def scope(member: Member) -> str:
+    """Return whose ids the answers to this member's requests are kept under."""
+    return f"member:{member.id}"
+
+
+def local_time(ms: int) -> Time:
+    time = words.moment(ms).astimezone()
+    return Time(words.when(time), time.isoformat(timespec="minutes"))
+
+
+def _silent_since(neighbour: Neighbour | None, now_ms: int) -> str:
+    if neighbour is None or now_ms - neighbour.last_contact_ms < SILENT_MS:
+        return ""
+    return local_time(neighbour.last_contact_ms).text if neighbour.last_contact_ms else ""
+
+
+def _holder(view: View, account: str) -> str:
+    if account == TREASURY:
+        return "the treasury"
+    member = members.by_id(view, int(account.removeprefix(MEMBER)))
+    return member.name if member else "a member"

@@ -1,0 +1,1 @@
+"""How fast a box is, against its aims, on this machine: `make bench`."""

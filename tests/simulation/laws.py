@@ -1,0 +1,410 @@
+"""The laws of the protocol, checked against what is on the disks and nothing else.
+
+What a ledger should hold is recomputed here from its own log and sealed rows, record by record, with
+no help from the code that wrote them. `Laws.committed` looks at one village after each commit,
+`Laws.check` at all of them together after each step, `Laws.at_rest` when all is quiet.
+"""
+
+import json
+from base64 import b64decode
+from collections import Counter, defaultdict
+from hashlib import sha256
+from typing import Any, Final
+
+from edge import trade_escrow
+from edge.core import checkpoint, council, crypto, receipt
+from edge.storage import trades
+from tests.simulation.world import Village, World
+
+BOUND_OPEN: Final = ("ACCEPTED", "HELD")
+UNBOUND_ENDS: Final = ("REJECTED", "CANCELLED", "EXPIRED")
+
+Legs = list[tuple[str, str, int]]  # account, asset, signed amount
+Key = tuple[str, str]  # account, asset
+
+
+class LawBroken(AssertionError):
+    """`law` is its short name."""
+
+    def __init__(self, law: str, detail: str) -> None:
+        super().__init__(f"{law}: {detail}")
+        self.law = law
+
+
+class Book:
+    """One village's ledger as its own log and sealed rows tell it."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.roots: list[bytes] = [sha256(b"").digest()]  # of the trees of 0, 1, 2... records
+        self.posted: dict[Key, list[int]] = defaultdict(lambda: [0, 0])  # debits, credits
+        self.pending: dict[Key, list[int]] = defaultdict(lambda: [0, 0])
+        self.legs: dict[bytes, Legs] = {}
+        self.said: dict[bytes, str] = {}  # subject: hold or no-hold
+        self.ended: dict[bytes, tuple[str, dict[str, Any]]] = {}  # subject: kind, certificate
+        self.checkpoints = 0
+        self.trades: dict[bytes, tuple[str, ...]] = {}
+        self._edge: list[tuple[int, bytes]] = []  # (height, root) of complete subtrees
+
+    def append(self, record: bytes, posting: bytes | None, own: str) -> None:
+        """Take in the next record of the log, with the posting that it seals."""
+        self.records.append(record)
+        self._grow(record)
+        said = json.loads(record)
+        sealed = _entries(posting) if posting else []
+        if said["kind"] == "sealed":
+            _add(self.posted, sealed, 1)
+        elif said["kind"] in ("hold", "no-hold"):
+            self._statement(said, sealed, own)
+        elif said["kind"] in ("settle", "release"):
+            self._end(said)
+
+    def _statement(self, said: dict[str, Any], sealed: Legs, own: str) -> None:
+        subject = subject_of(said["terms"])
+        if subject in self.said:
+            raise LawBroken("one statement", f"{own} has spoken twice on {subject.hex()[:8]}")
+        self.said[subject] = said["kind"]
+        if said["kind"] == "hold":
+            if b64decode(said["from_signature"]) == b"" or b64decode(said["to_signature"]) == b"":
+                raise LawBroken("one statement", f"{own} holds without both signatures")
+            self.legs[subject] = sealed + clearing_legs(said["terms"], own)
+            _add(self.pending, self.legs[subject], 1)
+
+    def _end(self, said: dict[str, Any]) -> None:
+        subject = b64decode(said["subject"])
+        if subject in self.ended:
+            raise LawBroken("one end", f"{said['kind']} of {subject.hex()[:8]}, which had ended")
+        if self.said.get(subject) != "hold":
+            raise LawBroken("one end", f"{said['kind']} of {subject.hex()[:8]}, never held")
+        wanted = "COMMIT" if said["kind"] == "settle" else "ABORT"
+        if said["certificate"]["value"] != wanted:
+            raise LawBroken("one end", f"{said['kind']} by a certificate to {wanted}")
+        self.ended[subject] = (said["kind"], said["certificate"])
+        _add(self.pending, self.legs[subject], -1)
+        if said["kind"] == "settle":
+            _add(self.posted, self.legs[subject], 1)
+
+    def _grow(self, record: bytes) -> None:
+        node = (0, sha256(b"\0" + record).digest())
+        while self._edge and self._edge[-1][0] == node[0]:
+            height, left = self._edge.pop()
+            node = (height + 1, sha256(b"\1" + left + node[1]).digest())
+        self._edge.append(node)
+        root = self._edge[-1][1]
+        for _, left in self._edge[-2::-1]:
+            root = sha256(b"\1" + left + root).digest()
+        self.roots.append(root)
+
+
+class Laws:
+    """Watches a world; knows of each village what it has seen committed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.books: dict[str, Book] = defaultdict(Book)
+        self.lowered: dict[tuple[str, str, str], int] = {}  # what a lowered limit found in use
+        self.certified: dict[bytes, str] = {}
+        world.after_commit = self.committed
+
+    def committed(self, village: Village) -> None:
+        """Look at one village's disk after a commit."""
+        book = self.books[village.name]
+        self._log(village, book)
+        self._balances(village, book)
+        self._trades(village, book)
+
+    def check(self) -> None:
+        """Look at all disks together."""
+        for village in self.world.villages.values():
+            self.committed(village)
+        for village in self.world.villages.values():
+            self._copies(village)
+            self._stored_before_said(village)
+            self._certificates(village)
+        self._one_end()
+
+    def at_rest(self) -> None:
+        """Look at all disks when every trade should have ended and nobody has more to say."""
+        self.check()
+        for village in self.world.villages.values():
+            for subject, neighbour, status, closed in village.conn.execute(
+                "SELECT subject, neighbour, status, closed FROM trade"
+            ):
+                name = subject.hex()[:8]
+                if status in (*BOUND_OPEN, "PENDING"):
+                    raise LawBroken("every trade ends", f"{name} is {status} at {village.name}")
+                if not closed:
+                    raise LawBroken(
+                        "every trade ends", f"{village.name} has more to say on {name} ({status})"
+                    )
+                self._same_end(subject, status, village, self.world.villages[neighbour])
+            self._nothing_left(village)
+            self._whole_copies(village)
+            self._receipts(village)
+        self._mirrors()
+
+    # One village
+
+    def _log(self, village: Village, book: Book) -> None:
+        conn = village.conn
+        (stored,) = conn.execute("SELECT count(*) FROM entry WHERE position >> 46 = 0").fetchone()
+        if stored < len(book.records):
+            raise LawBroken("the log grows", f"{village.name} has lost acknowledged records")
+        fresh = conn.execute(
+            "SELECT position, record FROM entry WHERE position >= ? AND position >> 46 = 0"
+            " ORDER BY position",
+            (max(len(book.records) - 1, 0),),
+        )
+        for index, record in fresh:
+            if index < len(book.records):
+                if book.records[index] != record:
+                    raise LawBroken("the log grows", f"{village.name} changed record {index}")
+                continue
+            row = conn.execute("SELECT posting FROM sealed WHERE idx = ?", (index,)).fetchone()
+            book.append(record, row[0] if row else None, village.name)
+        rows = conn.execute(
+            "SELECT size, root, note FROM checkpoint WHERE log = 0 ORDER BY size"
+        ).fetchall()
+        if len(rows) < book.checkpoints:
+            raise LawBroken("the log grows", f"{village.name} has lost a checkpoint")
+        if rows and rows[-1][0] != len(book.records):
+            raise LawBroken("the log grows", f"{village.name} has records beyond its checkpoint")
+        for size, root, note in rows[book.checkpoints :]:
+            signed = checkpoint.open_checkpoint(note, village.name, village.key.public)
+            if not book.roots[size] == root == signed.root or signed.size != size:
+                raise LawBroken("the log grows", f"{village.name}: checkpoint {size} is not its log's")
+        book.checkpoints = len(rows)
+
+    def _balances(self, village: Village, book: Book) -> None:
+        totals: Counter[str] = Counter()
+        seen: set[Key] = set()
+        reserved = self._reserved(village)
+        for account, asset, dp, cp, dn, cn, aside, limit in village.conn.execute(
+            "SELECT account, asset, debits_posted, credits_posted, debits_pending,"
+            " credits_pending, reserved, debit_limit FROM balance"
+        ):
+            key = (account, asset)
+            seen.add(key)
+            where = f"{account} of {village.name} in {asset}"
+            totals[f"{asset} posted"] += cp - dp
+            totals[f"{asset} pending"] += cn - dn
+            used = dp + dn + aside - cp
+            if used > max(limit, self.lowered.get((village.name, *key), limit)):
+                raise LawBroken("limits hold", f"{where} is {used} below zero, limit {limit}")
+            if [dp, cp] != book.posted[key]:
+                raise LawBroken("balances follow the log", f"{where}: posted {[dp, cp]}")
+            if [dn, cn] != book.pending[key]:
+                raise LawBroken("holds follow the log", f"{where}: pending {[dn, cn]}")
+            if aside != reserved[key]:
+                raise LawBroken("set-asides add up", f"{where}: {aside}, not {reserved[key]}")
+        unbalanced = [name for name, total in totals.items() if total]
+        if unbalanced:
+            raise LawBroken("sums are zero", f"{village.name}: {', '.join(unbalanced)}")
+        for name, kept in (("posted", book.posted), ("pending", book.pending)):
+            missing = [key for key, value in kept.items() if any(value) and key not in seen]
+            if missing:
+                raise LawBroken("balances follow the log", f"{village.name} lacks {name} {missing}")
+
+    def _reserved(self, village: Village) -> Counter[Key]:
+        reserved: Counter[Key] = Counter()
+        for terms_bytes, member in village.conn.execute(
+            "SELECT terms, member FROM trade WHERE role = 'from' AND status = 'PENDING'"
+        ):
+            terms = json.loads(terms_bytes)
+            mine = member_legs(terms, village.name, f"member:{member}")
+            for account, asset, amount in mine + clearing_legs(terms, village.name):
+                if amount < 0:
+                    reserved[account, asset] -= amount
+        return reserved
+
+    def _trades(self, village: Village, book: Book) -> None:
+        rows = village.conn.execute("SELECT subject, status FROM trade").fetchall()
+        statuses = dict(rows)
+        if not statuses.keys() >= book.trades.keys():
+            raise LawBroken("the log grows", f"{village.name} has lost a trade")
+        for subject, status in rows:
+            book.trades[subject] = (status,)
+            end = book.ended.get(subject, ("", {}))[0]
+            said = book.said.get(subject, "")
+            expected = {"settle": ("SETTLED",), "release": ("ABORTED",)}.get(end, BOUND_OPEN)
+            if said == "hold" and status not in expected:
+                raise LawBroken(
+                    "status follows the log",
+                    f"{subject.hex()[:8]} is {status} at {village.name} after {end or 'its hold'}",
+                )
+            if said != "hold" and status not in (*UNBOUND_ENDS, "PENDING"):
+                raise LawBroken(
+                    "status follows the log",
+                    f"{subject.hex()[:8]} is {status} at {village.name}, which never held",
+                )
+
+    # Villages together
+
+    def _copies(self, village: Village) -> None:
+        """A copy is the beginning of the log that it copies."""
+        for log, owner, size in self._copied(village):
+            book = self.books[owner]
+            if size > len(book.records):
+                raise LawBroken("copies are true", f"{village.name} holds more of {owner} than is")
+            last = village.conn.execute(
+                "SELECT record FROM entry WHERE position = ?", ((log << 46) + size - 1,)
+            ).fetchone()
+            if last and last[0] != book.records[size - 1]:
+                raise LawBroken("copies are true", f"{village.name} holds another log of {owner}")
+            for at, root in village.conn.execute(
+                "SELECT size, root FROM checkpoint WHERE log = ?", (log,)
+            ):
+                if at > size or book.roots[at] != root:
+                    raise LawBroken("copies are true", f"{village.name}: checkpoint of {owner}")
+
+    def _stored_before_said(self, village: Village) -> None:
+        """What others have from a village, signed, it has itself: votes and cosignatures."""
+        for other in self.world.villages.values():
+            if other is village:
+                continue
+            votes = "SELECT subject, round, step, value FROM vote WHERE village = ?"
+            heard = set(other.conn.execute(votes, (village.name,)))
+            if heard - set(village.conn.execute(votes, (village.name,))):
+                raise LawBroken("stored before said", f"a vote of {village.name}")
+            cosigned = (
+                "SELECT c.size, c.line FROM cosignature c JOIN log l ON l.id = c.log"
+                " WHERE l.village = ? AND c.village = ?"
+            )
+            names = (other.name, village.name)
+            if set(other.conn.execute(cosigned, names)) - set(
+                village.conn.execute(cosigned, names)
+            ):
+                raise LawBroken("stored before said", f"a cosignature of {village.name}")
+            for log, owner, size in self._copied(village):
+                (cosigned_size,) = village.conn.execute(
+                    "SELECT max(size) FROM cosignature WHERE log = ?", (log,)
+                ).fetchone()
+                if owner == other.name and (cosigned_size or 0) > size:
+                    raise LawBroken("stored before said", f"{village.name} cosigned what it lacks")
+
+    def _certificates(self, village: Village) -> None:
+        """No two certificates of one subject differ; each is signed by all seats, and is true."""
+        rows = village.conn.execute(
+            "SELECT subject, terms, certificate FROM trade WHERE certificate IS NOT NULL"
+        )
+        for subject, terms_bytes, certificate in rows:
+            terms, said = json.loads(terms_bytes), json.loads(certificate)
+            value = self.certified.setdefault(subject, said["value"])
+            if value != said["value"]:
+                raise LawBroken("one certificate", f"two for {subject.hex()[:8]}")
+            signed = council.vote_bytes(
+                b64decode(terms["network"]), subject, said["round"], "precommit", value
+            )
+            keys = {name: b64decode(key) for name, key in terms["seats"]}
+            valid = {
+                name
+                for name, signature in said["precommits"]
+                if crypto.verify(keys[name], signed, b64decode(signature))
+            }
+            if valid != keys.keys():
+                raise LawBroken("one certificate", f"{subject.hex()[:8]} lacks votes")
+            first = self.books[terms["from_village"]].said.get(subject)
+            second = self.books[terms["to_village"]].said.get(subject)
+            expected = ("hold", "hold") if value == "COMMIT" else ("no-hold", "hold")
+            if (first, second) != expected:
+                raise LawBroken("one certificate", f"{value} of {subject.hex()[:8]} is not true")
+
+    def _one_end(self) -> None:
+        ends: dict[bytes, set[str]] = defaultdict(set)
+        for book in self.books.values():
+            for subject, (kind, _) in book.ended.items():
+                ends[subject].add(kind)
+            for subject, (status,) in book.trades.items():
+                if status in UNBOUND_ENDS:
+                    ends[subject].add("release")
+        torn = [subject for subject, kinds in ends.items() if len(kinds) > 1]
+        if torn:
+            raise LawBroken("both or neither", f"{torn[0].hex()[:8]} settled on one side only")
+
+    # At rest
+
+    def _same_end(self, subject: bytes, status: str, here: Village, there: Village) -> None:
+        row = there.conn.execute(
+            "SELECT status FROM trade WHERE subject = ?", (subject,)
+        ).fetchone()
+        if row is None:
+            if status not in UNBOUND_ENDS:
+                raise LawBroken("both or neither", f"{there.name} does not know {subject.hex()[:8]}")
+        elif (status == "SETTLED") != (row[0] == "SETTLED"):
+            raise LawBroken("both or neither", f"{subject.hex()[:8]}: {status} and {row[0]}")
+
+    def _nothing_left(self, village: Village) -> None:
+        left = village.conn.execute(
+            "SELECT account, asset FROM balance WHERE debits_pending OR credits_pending OR reserved"
+        ).fetchall()
+        if left:
+            raise LawBroken("nothing is left held", f"{village.name}: {left}")
+
+    def _whole_copies(self, village: Village) -> None:
+        for _, owner, size in self._copied(village):
+            if size != len(self.books[owner].records):
+                raise LawBroken("copies are true", f"{village.name} has not all of {owner}'s log")
+
+    def _receipts(self, village: Village) -> None:
+        for subject, (kind, _) in self.books[village.name].ended.items():
+            known = trades.by_subject(village.look(lambda view: view), subject)
+            made = receipt.encode(trade_escrow.receipt(village.look(lambda view: view), known))
+            read = receipt.decode(made)
+            receipt.verify(read)
+            if read.certificate.value != ("COMMIT" if kind == "settle" else "ABORT"):
+                raise LawBroken("receipts hold", f"that of {subject.hex()[:8]} says otherwise")
+
+    def _mirrors(self) -> None:
+        """What A's ledger says that B owes is what B's ledger says it owes to A."""
+        balance: Counter[tuple[str, str, str]] = Counter()
+        for village in self.world.villages.values():
+            for account, asset, amount in village.conn.execute(
+                "SELECT account, asset, credits_posted - debits_posted FROM balance"
+                " WHERE account LIKE 'clearing:%'"
+            ):
+                balance[village.name, account.removeprefix("clearing:"), asset] = amount
+        for (a, b, asset), amount in list(balance.items()):
+            if balance[b, a, asset] != -amount:
+                raise LawBroken("mirrors match", f"{asset} between {a} and {b}")
+
+    def _copied(self, village: Village) -> list[tuple[int, str, int]]:
+        return village.conn.execute(
+            "SELECT l.id, l.village, (SELECT count(*) FROM entry e WHERE e.position >= l.id << 46"
+            " AND e.position < (l.id << 46) + (1 << 40)) FROM log l WHERE l.id > 0"
+        ).fetchall()
+
+
+def subject_of(terms: dict[str, Any]) -> bytes:
+    """Return the hash of terms in their one form: no spaces, the order of the fields kept."""
+    return sha256(json.dumps(terms, separators=(",", ":"), ensure_ascii=False).encode()).digest()
+
+
+def clearing_legs(terms: dict[str, Any], own: str) -> Legs:
+    """The proposer's ledger credits the other village with the offer, and debits the request."""
+    sign = 1 if terms["from_village"] == own else -1
+    other = terms["to_village"] if sign == 1 else terms["from_village"]
+    offer, request = terms["offer"], terms["request"]
+    return [
+        (f"clearing:{other}", offer["asset"], sign * offer["amount"]),
+        (f"clearing:{other}", request["asset"], -sign * request["amount"]),
+    ]
+
+
+def member_legs(terms: dict[str, Any], own: str, account: str) -> Legs:
+    """The member gives what the other village is credited with, and pays the fee; merged."""
+    sign = 1 if terms["from_village"] == own else -1
+    fee = terms["from_fee"] if sign == 1 else terms["to_fee"]
+    legs = [
+        (account, terms["offer"]["asset"], -sign * terms["offer"]["amount"]),
+        (account, terms["request"]["asset"], sign * terms["request"]["amount"]),
+    ]
+    return [*legs, (account, "AT", -fee), ("treasury", "AT", fee)] if fee else legs
+
+
+def _entries(posting: bytes) -> Legs:
+    return [(account, asset, amount) for account, asset, amount in json.loads(posting).get("entries", [])]
+
+
+def _add(counters: dict[Key, list[int]], legs: Legs, sign: int) -> None:
+    for account, asset, amount in legs:
+        counters[account, asset][1 if amount > 0 else 0] += sign * abs(amount)

@@ -1,0 +1,326 @@
+"""A random federation of two villages: people, assets, trades and everything that can go wrong.
+
+One seed is one whole story: members act at random, messages are lost, repeated and come again much
+later, boxes lose their power at their crash points and come back, clocks jump. The laws are checked
+after every commit and every step. Then the network heals, and everything has to end.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from edge import desk, trade_escrow
+from edge.core.accounts import clearing_account
+from edge.errors import BoxError, Refused, Unreachable
+from edge.storage import ledger, logs, members, trades
+from edge.storage.trades import Trade
+from edge.storage.tx import OWN_LOG, Tx
+from edge.trade_escrow import Proposal
+from tests.simulation.laws import LawBroken, Laws
+from tests.simulation.world import Village, World
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+STEPS: Final = 36
+EXCHANGES_TO_END_MAX: Final = 4  # of a whole network, until every bound trade has ended
+EXCHANGES_TO_REST_MAX: Final = 4  # more, until nobody has anything left to say
+
+PEOPLE: Final = {
+    "ose-missouri-001": ("Alice", "Ann", "Amir", "Aya"),
+    "ose-california-001": ("Bob", "Bea", "Ben", "Bo"),
+}
+SHARED: Final = {"Solar Panel": 0, "Flour": 3}
+ALONE: Final = {"ose-missouri-001": ("Honey", 2), "ose-california-001": ("Seed Bag", 0)}
+AT_ODDS: Final = {"ose-missouri-001": ("Rope", 1), "ose-california-001": ("Rope", 2)}
+
+Act = Coroutine[Any, Any, None]
+
+
+class Story:
+    """One seed's federation. `run` plays it to its end and returns what happened, counted."""
+
+    def __init__(self, seed: int) -> None:
+        self.world = World(seed)
+        self.rng = self.world.rng
+        self.laws = Laws(self.world)
+        self.here, self.there = (self.world.village(name) for name in PEOPLE)
+        self.both = (self.here, self.there)
+        self.people = {
+            village.name: PEOPLE[village.name][: self.rng.randint(2, 4)] for village in self.both
+        }
+        self.proposals_left = self.rng.randint(5, 15)
+        self.world.befriend(self.here, self.there)
+        for village in self.both:
+            village.now(lambda tx, v=village: self._furnish(tx, v))  # type: ignore[misc]
+
+    async def run(self) -> Counter[str]:
+        self._make_trouble()
+        for _ in range(STEPS):
+            for village in self.both:
+                if not village.up and self.rng.random() < 0.5:
+                    self._restart(village)
+            count = self.rng.choice((1, 1, 2, 2, 3))
+            await self._step([self._random_act() for _ in range(count)])
+        await self._heal()
+        self._count_ends()
+        return self.world.counts
+
+    # Setting out
+
+    def _furnish(self, tx: Tx, village: Village) -> None:
+        rng = self.rng
+        own = (ALONE[village.name], AT_ODDS[village.name])
+        for name in self.people[village.name]:
+            desk.add_member(tx, name, "")
+            if rng.random() < 0.8:
+                desk.issue(tx, name, str(rng.randint(20, 400)))
+            else:
+                desk.set_limit(tx, name, "AT", str(rng.randint(20, 200)))
+            for resource, decimals in (*SHARED.items(), *own):
+                if rng.random() < 0.7:
+                    amount = f"{rng.randint(2, 12)}{'.5' if decimals else ''}"
+                    desk.declare(tx, name, resource, amount, decimals)
+        desk.issue(tx, "treasury", "50")
+        other = next(each.name for each in self.both if each is not village)
+        if rng.random() < 0.4:
+            desk.set_limit(tx, other, "AT", str(rng.randint(50, 400)))
+        if rng.random() < 0.2 and logs.asset_in(tx, OWN_LOG, "FLOUR"):
+            desk.set_limit(tx, other, "Flour", "4.250")
+
+    def _make_trouble(self) -> None:
+        rng, world = self.rng, self.world
+        world.yields = rng.choice((0, 1, 3))
+        world.loss = rng.choice((0.0, 0.05, 0.2))
+        world.repeat = rng.choice((0.0, 0.1, 0.3))
+        if rng.random() < 0.25:
+            world.only_dialler = rng.choice(self.both).name
+            world.note("one-way dialling")
+        if rng.random() < 0.3:
+            rng.choice(self.both).offset_ms = rng.choice((-HOUR_MS, HOUR_MS))
+            world.note("clock an hour off")
+
+    # Steps
+
+    async def _step(self, acts: list[Act]) -> None:
+        await self.world.together(acts)
+        self.laws.check()
+
+    def _random_act(self) -> Act:
+        acts: list[tuple[int, Callable[[], Act]]] = [
+            (6, self._propose if self.proposals_left else self._accept),
+            (6, self._accept),
+            (1, self._reject),
+            (2, self._cancel),
+            (3, self._pay),
+            (1, self._relimit),
+            (8, self._exchange),
+            (3, self._cross),
+            (2, self._replay),
+            (3, self._power_cut),
+            (2, self._clock),
+            (1, self._expire),
+        ]
+        [chosen] = self.rng.choices([act for _, act in acts], [weight for weight, _ in acts])
+        return chosen()
+
+    def _propose(self) -> Act:
+        self.proposals_left -= 1
+        rng = self.rng
+        village, other = rng.sample(self.both, 2)
+        person = rng.choice(self.people[village.name])
+        to_user = rng.choice((*self.people[other.name], "Nobody"))
+        token = ("AT", f"{rng.randint(1, 90)}.{rng.randint(0, 99):02}")
+        goods = self._goods(village, other)
+        offer, request = rng.choice(((token, goods), (goods, token)))
+        if rng.random() < 0.1:
+            request = self._goods(other, village)
+        deadline_s = rng.choice((60, 600, 3_600, 86_400, 7 * 86_400))
+        fee = rng.choice((0, 0, 1, 100, rng.randint(1, 500)))
+        proposal = Proposal(other.name, to_user, offer, request, deadline_s)
+
+        def propose(tx: Tx) -> None:
+            trade_escrow.propose(tx, members.named(tx, person), proposal, fee)
+
+        return self._ask("propose", village, propose)
+
+    def _goods(self, village: Village, other: Village) -> tuple[str, str]:
+        owner = self.rng.choice((village, other)).name
+        choices = [*SHARED.items(), *SHARED.items(), ALONE[owner], AT_ODDS[owner]]
+        name, decimals = self.rng.choice(choices)
+        part = f".{self.rng.randint(0, 10**decimals - 1):0{decimals}}" if decimals else ""
+        return name, f"{self.rng.randint(1, 4)}{part}"
+
+    def _accept(self) -> Act:
+        return self._answer("accept", "to", trade_escrow.accept)
+
+    def _reject(self) -> Act:
+        return self._answer("reject", "to", trade_escrow.reject)
+
+    def _cancel(self) -> Act:
+        return self._answer("cancel", "from", trade_escrow.cancel)
+
+    def _answer(self, what: str, role: str, do: Callable[[Tx, members.Member, Trade], Trade]) -> Act:
+        village = self.rng.choice(self.both)
+        pick = self.rng.randrange(1_000)
+        any_status = self.rng.random() < 0.15
+
+        def answer(tx: Tx) -> None:
+            mine = [known for known in trades.everyone(tx) if known.role == role and known.member]
+            asked = [known for known in mine if any_status or known.status == "PENDING"]
+            if asked:
+                known = asked[pick % len(asked)]
+                assert known.member is not None
+                member = members.by_id(tx, known.member)
+                assert member is not None
+                do(tx, member, known)
+
+        return self._ask(what, village, answer)
+
+    def _pay(self) -> Act:
+        village = self.rng.choice(self.both)
+        payer, payee = self.rng.sample((*self.people[village.name], "treasury"), 2)
+        code, amount = self.rng.choice((("AT", "25.50"), ("AT", "110"), ("Solar Panel", "3")))
+        return self._ask("pay", village, lambda tx: desk.pay(tx, payer, payee, amount, code))
+
+    def _relimit(self) -> Act:
+        """Set a line, as a steward may at any time, also below what is in use."""
+        village, other = self.rng.sample(self.both, 2)
+        code = self.rng.choice(("AT", "SOLAR-PANEL"))
+        amount = self.rng.choice(("0", "5", "200"))
+
+        def relimit(tx: Tx) -> None:
+            account = clearing_account(other.name)
+            has = ledger.counters(tx, account, ledger.asset(tx, code))
+            self.laws.lowered[village.name, account, code] = has.limit - has.available
+            desk.set_limit(tx, other.name, code, amount)
+
+        return self._ask("set line", village, relimit)
+
+    def _expire(self) -> Act:
+        return self._ask("expire", self.rng.choice(self.both), trade_escrow.expire)
+
+    async def _ask(self, what: str, village: Village, fn: Callable[[Tx], object]) -> None:
+        """What a person does: it is done, or refused with a reason."""
+        if not village.up:
+            return
+        try:
+            await village.runner.write(fn)
+        except Refused as error:
+            self.world.note(f"{what}: {error.slug}")
+        else:
+            self.world.note(what)
+
+    async def _exchange(self) -> None:
+        await self._meet(*self.rng.sample(self.both, 2))
+
+    async def _cross(self) -> None:
+        """Both call each other at once."""
+        self.world.note("crossing exchanges")
+        await asyncio.gather(
+            self._meet(self.here, self.there),
+            self._meet(self.there, self.here),
+            return_exceptions=True,
+        )
+
+    async def _meet(self, village: Village, other: Village) -> None:
+        if not village.up:
+            return
+        try:
+            await village.client.exchange(other.name)
+        except Unreachable:
+            self.world.note("unreachable")
+        except BoxError as error:
+            self._refused(error)
+
+    async def _replay(self) -> None:
+        """Deliver an old message again."""
+        if not self.world.letters:
+            return
+        try:
+            await self.world.deliver(self.rng.choice(self.world.letters))
+        except Unreachable:
+            return
+        except BoxError as error:
+            self._refused(error)
+        self.world.note("replayed message")
+
+    def _refused(self, error: BoxError) -> None:
+        broken = LawBroken("honest villages agree", f"{type(error).__name__}: {error.detail}")
+        self.world.failures.append(broken)
+        raise broken from error
+
+    async def _power_cut(self) -> None:
+        self.rng.choice(self.both).crash_in = self.rng.randrange(6)
+
+    async def _clock(self) -> None:
+        rng, world = self.rng, self.world
+        if rng.random() < 0.6:
+            world.now_ms += rng.choice((1_000, MINUTE_MS, 20 * MINUTE_MS, 2 * HOUR_MS, DAY_MS))
+            return
+        village = rng.choice(self.both)
+        before = village.offset_ms
+        village.offset_ms = rng.choice((-HOUR_MS, -5 * MINUTE_MS, 0, 5 * MINUTE_MS, HOUR_MS))
+        if village.offset_ms != before:
+            world.note(f"clock jumps {'forth' if village.offset_ms > before else 'back'}")
+
+    def _restart(self, village: Village) -> None:
+        village.start()
+        self.world.note("restart")
+        self.laws.check()
+
+    # Healing
+
+    async def _heal(self) -> None:
+        self.world.loss = self.world.repeat = 0.0
+        for village in self.both:
+            village.crash_in = None
+            if not village.up:
+                self._restart(village)
+        await self._until(self._bound_ended, EXCHANGES_TO_END_MAX, "every bound trade ended")
+        self.world.now_ms += 9 * DAY_MS
+        for village in self.both:
+            await self._step([self._ask("expire", village, trade_escrow.expire)])
+        await self._until(self._at_rest, EXCHANGES_TO_REST_MAX, "nobody has more to say")
+        self.laws.at_rest()
+
+    async def _until(self, done: Callable[[], bool], exchanges_max: int, what: str) -> None:
+        for turn in range(exchanges_max):
+            if done():
+                return
+            pairs = [self.both, self.both[::-1]]
+            diallers = [p for p in pairs if self.world.only_dialler in ("", p[0].name)]
+            village, other = diallers[turn % len(diallers)]
+            await self._step([self._meet(village, other)])
+        if not done():
+            raise LawBroken("every trade ends", f"after {exchanges_max} exchanges, not: {what}")
+
+    def _bound_ended(self) -> bool:
+        return not self._count("status IN ('ACCEPTED', 'HELD')")
+
+    def _at_rest(self) -> bool:
+        return not self._count("closed = 0")
+
+    def _count(self, condition: str) -> int:
+        sql = f"SELECT count(*) FROM trade WHERE {condition}"
+        return sum(village.conn.execute(sql).fetchone()[0] for village in self.both)
+
+    def _count_ends(self) -> None:
+        for village in self.both:
+            for role, status in village.conn.execute("SELECT role, status FROM trade"):
+                self.world.note(f"{role} {status}")
+
+
+def play(seed: int) -> Counter[str]:
+    """Play one story; what fails names its seed."""
+    story = Story(seed)
+    try:
+        return asyncio.run(story.run())
+    except LawBroken as broken:
+        raise LawBroken(broken.law, f"{broken} (seed={seed})") from broken
+    except BaseException as error:
+        raise LawBroken("own assertion", f"{error!r} (seed={seed})") from error
+    finally:
+        for village in story.both:
+            village.conn.close()
