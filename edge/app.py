@@ -21,7 +21,7 @@ from edge.appliance.randomness import random_bytes
 from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
 from edge.config import FILE as SETTINGS
 from edge.core import crypto, messages, note
-from edge.errors import BoxError, ConfigError, CorruptDatabase
+from edge.errors import BoxError, ConfigError, CorruptDatabase, Malformed
 from edge.federation_client import FederationClient
 from edge.peering import Profile
 from edge.storage import audit, database, facts, neighbours, trades
@@ -48,17 +48,25 @@ def create_village(folder: Path, village: VillageSettings) -> str:
     Raises ConfigError if the settings are not a village's or the folder is in use.
     """
     check_village(village)
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty: a village needs a folder of its own")
     phrase = recovery.phrase_of(random_bytes(recovery.ENTROPY_BYTES))
-    draft = folder.with_name(f".{folder.name}.new")
+    key = crypto.SecretKey(recovery.identity_seed(phrase))
+    place = folder.resolve()
+    if place == Path.cwd():
+        raise ConfigError("a village's folder is made whole: name a new one, not the one you are in")
+    draft = place.with_name(f".{place.name}.new")
     try:
+        if place.exists() and any(place.iterdir()):
+            raise ConfigError(f"{folder} is not empty: a village needs a folder of its own")
         shutil.rmtree(draft, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir(mode=0o700)
-        _fill(draft, village, crypto.SecretKey(recovery.identity_seed(phrase)))
-        draft.replace(folder)
-        files.sync_folder(folder.parent)
+        try:
+            _fill(draft, village, key)
+            draft.replace(place)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        files.sync_folder(place.parent)
     except OSError as error:
         raise ConfigError(f"cannot make {folder}: {error.strerror}") from error
     return phrase
@@ -91,6 +99,15 @@ def read_identity(folder: Path) -> crypto.SecretKey:
         raise ConfigError(f"{folder / IDENTITY} is not a village's key") from None
 
 
+def _read_pin(path: Path) -> bytes:
+    try:
+        return tls.spki_pin(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except Malformed as error:
+        raise ConfigError(f"{path}: {error.detail}") from None
+
+
 class App:
     """A village's box: parts, and while serving its listeners. Make it with `opened`."""
 
@@ -108,10 +125,11 @@ class App:
         self.client = FederationClient(
             store, self.transport, trade_escrow, random_bytes, config.federation.heartbeat_s
         )
-        self.certificate = (folder / TLS_CERTIFICATE).read_bytes()
+        self.pin = _read_pin(folder / TLS_CERTIFICATE)
         self.federation_port = 0
         self.page_urls: list[str] = []
         self.fault: BaseException | None = None
+        self._is_checked = False
         self._stop = asyncio.Event()
 
     def profile(self) -> Profile:
@@ -124,7 +142,7 @@ class App:
             self.config.village.name,
             self.config.village.location,
             endpoints,
-            tls.spki_pin(self.certificate),
+            self.pin,
         )
 
     async def box(self, serving: bool) -> control.Box:
@@ -280,17 +298,23 @@ class App:
     async def _note_start(self, stack: contextlib.AsyncExitStack) -> None:
         """Note that the box runs, until it has stopped cleanly; recompute everything, in the
         background, if it had not."""
-        clean = await self.store.write(facts.start)
-        stack.push_async_callback(self.store.write, facts.stop)
-        if not clean:
+        self._is_checked = await self.store.write(facts.start)
+        stack.push_async_callback(self._note_stop)
+        if not self._is_checked:
             checking = asyncio.create_task(self._check(), name="audit")
             checking.add_done_callback(self._on_end)
             stack.push_async_callback(_cancelled, checking)
+
+    async def _note_stop(self) -> None:
+        """A stop is clean unless the database failed or an audit that was due has not agreed."""
+        if self._is_checked and not self.store.failed.done():
+            await self.store.write(facts.stop)
 
     async def _check(self) -> None:
         """Stop the box if the ledger differs from its log: nothing more is built on it then."""
         _log.info("the box was not stopped cleanly: auditing in the background")
         report = await self.store.read(audit.audit)
+        self._is_checked = True
         _log.info("the audit agrees: %d records", report.size)
 
     def _shop(self) -> Shop:
@@ -302,6 +326,10 @@ class App:
             village_name=self.config.village.name,
             fee_basis_points=self.config.trade.fee_basis_points,
             run_blocking=asyncio.to_thread,
+            now_ms=self.clock.now_ms,
+            monotonic_s=self.clock.monotonic_s,
+            random=random_bytes,
+            on_broken_law=self._on_broken_law,
         )
 
     def _endpoint_of(self, village: str) -> Endpoint:
@@ -387,9 +415,9 @@ def _bind(stack: contextlib.AsyncExitStack, address: str, name: str) -> socket.s
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(place)
         bound.listen(128)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"cannot listen on {address} ({error.strerror}): "
+            f"cannot listen on {address} ({getattr(error, 'strerror', error)}): "
             f"choose another port with --set {name}=HOST:PORT"
         ) from None
     return bound

@@ -4,6 +4,7 @@ A setting `[listen] page` is VILLAGE_EDGE_LISTEN_PAGE in the environment and `--
 on the command line; later ones win. firmware-notes/operations.md lists them all.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,10 @@ from edge.errors import BoxError, ConfigError
 
 FILE = "village.toml"
 ENVIRONMENT_PREFIX = "VILLAGE_EDGE_"
+FOLDER_VARIABLE = "VILLAGE_EDGE_DIR"  # where the village is: read by the commands, not a setting
 FILE_BYTES_MAX = 65_536
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_LISTEN = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9](?:[a-z0-9.-]{0,252})):([0-9]{1,5})")
 
 
 class VillageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +37,7 @@ class VillageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the box listens, as host:port. Port 0 takes a free one; an empty text is off."""
+    """Where the box listens, as host:port. Port 0 takes a free one; an empty page is off."""
 
     federation: str = "0.0.0.0:7440"  # TLS 1.3, for other villages
     page: str = "127.0.0.1:7480"  # plain HTTP, this machine only
@@ -70,7 +73,7 @@ def load(folder: Path, environment: Mapping[str, str], flags: Sequence[str] = ()
     path = folder / FILE
     settings = _read(path)
     for name, value in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX):
+        if name.startswith(ENVIRONMENT_PREFIX) and name != FOLDER_VARIABLE:
             section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
             _set(settings, section, key, value, name)
     for flag in flags:
@@ -128,27 +131,27 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
 def _set(
     settings: dict[str, dict[str, object]], section: str, key: str, value: str, source: str
 ) -> None:
-    try:
-        fields = {each.name: each.type for each in msgspec.structs.fields(Config)}
-        known = {each.encode_name for each in msgspec.structs.fields(fields[section])}
-        if key not in known:
-            raise KeyError(key)
-    except KeyError:
-        raise ConfigError(f"{source}: there is no setting {section}.{key}") from None
+    sections = {each.name: each.type for each in msgspec.structs.fields(Config)}
+    keys = msgspec.structs.fields(sections[section]) if section in sections else ()
+    type_ = next((each.type for each in keys if each.name == key), None)
+    if type_ is None:
+        raise ConfigError(f"{source}: there is no setting {section}.{key}")
     listed = (section, key) == ("federation", "advertise")
-    settings.setdefault(section, {})[key] = value.split(",") if listed and value else value
-    if listed and not value:
-        settings[section][key] = []
+    given = [each for each in value.split(",") if each] if listed else value
+    try:
+        settings.setdefault(section, {})[key] = msgspec.convert(given, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def _checked(settings: dict[str, dict[str, object]], path: Path) -> Config:
     try:
-        config = msgspec.convert(settings, Config, strict=False)
+        config = msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from None
     check_village(config.village)
     for name, address in msgspec.structs.asdict(config.listen).items():
-        if address:
+        if address or name == "federation":
             parse_listen(address, f"listen.{name}")
     if config.listen.page and parse_listen(config.listen.page, "listen.page")[0] not in LOOPBACK:
         raise ConfigError(
@@ -165,10 +168,10 @@ def _checked(settings: dict[str, dict[str, object]], path: Path) -> Config:
 
 def parse_listen(address: str, name: str) -> tuple[str, int]:
     """Return (host, port) of a listening address; port 0 is a free one."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ConfigError(f"{name}: {address!r} is not host:port")
-    return host, int(port)
+    match = _LISTEN.fullmatch(address)
+    if not match or int(match[2]) > 65_535:
+        raise ConfigError(f"{name}: {address[:80]!r} is not host:port, in lower case")
+    return match[1], int(match[2])
 
 
 def _quoted(text: str) -> str:

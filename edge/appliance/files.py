@@ -71,7 +71,7 @@ class FolderLock:
         except OSError:
             os.close(descriptor)
             raise BoxBusy(
-                f"another process is using {self._path.parent}, and does not answer on its socket"
+                f"another process is using {self._path.parent}: a box, or another command"
             ) from None
         self._descriptor = descriptor
         return self

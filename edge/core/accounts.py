@@ -108,9 +108,10 @@ def debits(entries: Iterable[Entry]) -> list[Entry]:
 
 def is_balanced(entries: Sequence[Entry]) -> bool:
     """Tell whether the entries sum to zero for each asset and none is zero."""
-    sums: dict[str, int] = defaultdict(int)
+    sums: dict[str, int] = {}
     for entry in entries:
-        sums[entry.asset] += entry.amount
-        if entry.amount == 0 or abs(entry.amount) > 2 * limits.AMOUNT_MINOR_MAX:
+        amount = entry.amount
+        if amount == 0 or abs(amount) > 2 * limits.AMOUNT_MINOR_MAX:
             return False
+        sums[entry.asset] = sums.get(entry.asset, 0) + amount
     return not any(sums.values())

@@ -64,6 +64,14 @@ def open_checkpoint(note_text: str, origin: str, public: bytes) -> Checkpoint:
     return checkpoint
 
 
+def without_others(note_text: str, origin: str, public: bytes) -> str:
+    """Return an opened checkpoint's note with the log's own signature and nobody else's."""
+    signed = note.Note.from_text(note_text)
+    own = (origin, note.key_id(origin, note.ED25519, public))
+    kept = next(line for line in signed.signatures if (line.name, line.key_id) == own)
+    return note.Note(signed.text, (kept,)).to_text()
+
+
 def cosign(
     checkpoint: Checkpoint, name: str, key: crypto.SecretKey, timestamp_s: int
 ) -> note.NoteSignature:

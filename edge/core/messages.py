@@ -122,8 +122,12 @@ def decode_exchange(body: bytes) -> Exchange:
     )
     if too_many:
         raise TooLarge("the message holds more than one message may")
-    if not 0 <= message.have <= limits.TREE_SIZE_MAX:
-        raise Malformed("message: `have` is not a size")
+    line = message.cosignature
+    sizes = (message.have, line.size if line is not None else 0)
+    if not all(0 <= size <= limits.TREE_SIZE_MAX for size in sizes):
+        raise Malformed("message: not the size of a log")
+    if not 0 <= message.entry_stamp_ms <= limits.COUNTER_MINOR_MAX:
+        raise Malformed("message: `entry_stamp_ms` is not a stamp")
     return message
 
 

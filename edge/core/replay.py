@@ -27,13 +27,9 @@ from edge.errors import AuditDifference, PeerError
 SHOWN_CHARS_MAX: Final = 120
 
 
-class Private(NamedTuple):
-    """The private row of a sealed record; the personal part may have been erased."""
-
-    posting_nonce: bytes
-    posting: bytes
-    personal_nonce: bytes | None
-    personal: bytes | None
+# A sealed record's private row: the posting's nonce and bytes, the personal part's nonce and bytes,
+# which may have been erased.
+Private = tuple[bytes, bytes, bytes | None, bytes | None]
 
 
 class Statement(NamedTuple):
@@ -77,12 +73,23 @@ def said_in(record: bytes) -> Said:
 class Account:
     """The four counters and the limit of one account and asset, in minor units."""
 
-    __slots__ = ("credits_pending", "credits_posted", "debits_pending", "debits_posted", "limit")
+    __slots__ = (
+        "asset",
+        "credits_pending",
+        "credits_posted",
+        "debits_pending",
+        "debits_posted",
+        "is_inside",
+        "limit",
+        "name",
+    )
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, name: str, asset: Asset) -> None:
+        self.name, self.asset = name, asset
+        self.is_inside = name.startswith(MEMBER) or name == TREASURY
         self.debits_posted = self.credits_posted = 0
         self.debits_pending = self.credits_pending = 0
-        self.limit = limit
+        self.limit = default_limit(name, asset)
 
     @property
     def net_debit(self) -> int:
@@ -90,12 +97,15 @@ class Account:
         return self.debits_posted + self.debits_pending - self.credits_posted
 
 
+Moves = list[tuple[Account, int]]  # the entries of a posting, each with its account looked up
+
+
 class Hold(NamedTuple):
     """What is needed to end a hold: by whom it is decided, and its entries."""
 
     network: bytes
     seats: tuple[council.Seat, ...]
-    entries: tuple[Entry, ...]
+    moves: Moves
 
 
 class Replay:
@@ -145,9 +155,7 @@ class Replay:
 
     def counters(self, account: str, code: str, reserved: int) -> Counters:
         """Return what an account has, with what is softly set aside; the asset is known."""
-        found = self.accounts.get((account, code))
-        if found is None:
-            found = Account(default_limit(account, self.assets[code]))
+        found = self.accounts.get((account, code)) or Account(account, self.assets[code])
         return Counters(
             found.debits_posted,
             found.credits_posted,
@@ -183,39 +191,13 @@ class Replay:
         self, index: int, record: records.SealedRecord, private: Private | None
     ) -> None:
         posting = self._unseal(index, record, private)
-        if not self._has_its_form(index, posting):
+        moves = self._moves(index, posting.entries)
+        if not _has_its_form(posting, moves):
             raise _fault(index, "its posting", f"the form of {posting.operation}", posting)
-        if posting.entries:
-            self._debit(index, posting.entries, pending=False)
-            self._credit(index, posting.entries, pending=False)
+        _debit(index, moves)
+        _credit(moves)
         for change in posting.limits:
             self._set_limit(index, change)
-
-    def _has_its_form(self, index: int, posting: Posting) -> bool:
-        """Tell whether a sealed posting does what its operation says and nothing else."""
-        operation, entries = posting.operation, posting.entries
-        if operation in _LIMIT_OF:
-            return (
-                not entries
-                and bool(posting.limits)
-                and all(
-                    change.account.startswith(_LIMIT_OF[operation])
-                    and 0 <= change.limit <= limits.AMOUNT_MINOR_MAX
-                    for change in posting.limits
-                )
-            )
-        if posting.limits or len(entries) < 2:
-            return False
-        if operation == "pay":
-            return all(_is_inside(each) for each in entries)
-        if operation not in _KIND_MOVED_BY:
-            return False
-        sign = -1 if operation == "consume" else 1  # which end of it is a member's
-        return all(
-            self._asset(index, each.asset).kind == _KIND_MOVED_BY[operation]
-            and (_is_inside(each) if each.amount * sign > 0 else each.account == ISSUANCE)
-            for each in entries
-        )
 
     def _hold_record(
         self, index: int, record: records.HoldRecord, private: Private | None
@@ -236,10 +218,9 @@ class Replay:
                 raise _fault(index, "its asset", self.assets[quantity.asset], quantity)
         if statement.subject in self.open:
             raise _fault(index, "a second hold of one trade", "one hold", "two")
-        entries = tuple(trade.entries(terms, role, member))
-        self._debit(index, entries, pending=True)
-        self._credit(index, entries, pending=True)
-        self.open[statement.subject] = Hold(terms.network, terms.seats, entries)
+        moves = self._moves(index, trade.entries(terms, role, member))
+        _hold(index, moves)
+        self.open[statement.subject] = Hold(terms.network, terms.seats, moves)
         return statement
 
     def _no_hold_record(self, index: int, record: records.NoHoldRecord, _: None) -> Statement:
@@ -264,10 +245,7 @@ class Replay:
             council.verify_certificate(record.certificate, hold.network, record.subject, hold.seats)
         except PeerError as error:
             raise _fault(index, "its certificate", "a quorum's votes", error) from None
-        self._unpend(hold.entries)
-        if settles:
-            self._debit(index, hold.entries, pending=False, ruled=False)
-            self._credit(index, hold.entries, pending=False)
+        _end(hold.moves, settles)
         del self.open[record.subject]
         return Statement(record.subject, "settle" if settles else "release")
 
@@ -319,40 +297,11 @@ class Replay:
         self._stamp_ms = self._stamp_ms_min = stamp_ms
         return posting
 
-    def _debit(
-        self, index: int, entries: Sequence[Entry], pending: bool, ruled: bool = True
-    ) -> None:
-        """Take the debits of a balanced posting, before any credit of it counts."""
-        if ruled and not is_balanced(entries):
+    def _moves(self, index: int, entries: Sequence[Entry]) -> Moves:
+        """Look up the accounts of a posting, which must be balanced."""
+        if not is_balanced(entries):
             raise _fault(index, "its entries", "a sum of zero for each asset", entries)
-        for entry in entries:
-            if entry.amount > 0:
-                continue
-            account = self._account(index, entry.account, entry.asset)
-            if pending:
-                account.debits_pending -= entry.amount
-            else:
-                account.debits_posted -= entry.amount
-            if ruled and account.net_debit > account.limit:
-                what = f"the net debit of {entry.account} in {entry.asset}"
-                raise _fault(index, what, f"{account.limit} at most", account.net_debit)
-
-    def _credit(self, index: int, entries: Sequence[Entry], pending: bool) -> None:
-        for entry in entries:
-            if entry.amount > 0:
-                account = self._account(index, entry.account, entry.asset)
-                if pending:
-                    account.credits_pending += entry.amount
-                else:
-                    account.credits_posted += entry.amount
-
-    def _unpend(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            account = self.accounts[entry.account, entry.asset]
-            if entry.amount > 0:
-                account.credits_pending -= entry.amount
-            else:
-                account.debits_pending += entry.amount
+        return [(self._account(index, each.account, each.asset), each.amount) for each in entries]
 
     def _set_limit(self, index: int, change: LimitChange) -> None:
         account = self._account(index, change.account, change.asset)
@@ -363,8 +312,7 @@ class Replay:
     def _account(self, index: int, name: str, code: str) -> Account:
         found = self.accounts.get((name, code))
         if found is None:
-            found = Account(default_limit(name, self._asset(index, code)))
-            self.accounts[name, code] = found
+            found = self.accounts[name, code] = Account(name, self._asset(index, code))
         return found
 
     def _asset(self, index: int, code: str) -> Asset:
@@ -395,12 +343,73 @@ _KIND_MOVED_BY: Final[Mapping[str, str]] = {
 }
 
 
-def _is_inside(entry: Entry) -> bool:
-    return entry.account.startswith(MEMBER) or entry.account == TREASURY
+def _has_its_form(posting: Posting, moves: Moves) -> bool:
+    """Tell whether a sealed posting does what its operation says and nothing else."""
+    operation = posting.operation
+    if operation in _LIMIT_OF:
+        return bool(posting.limits) and not moves and _are_limits(posting)
+    if posting.limits or not moves:
+        return False
+    if operation == "pay":
+        return all(account.is_inside for account, _ in moves)
+    sign = -1 if operation == "consume" else 1  # which end of it is a member's
+    return all(
+        account.asset.kind == _KIND_MOVED_BY.get(operation)
+        and (account.is_inside if amount * sign > 0 else account.name == ISSUANCE)
+        for account, amount in moves
+    )
+
+
+def _are_limits(posting: Posting) -> bool:
+    return all(
+        change.account.startswith(_LIMIT_OF[posting.operation])
+        and 0 <= change.limit <= limits.AMOUNT_MINOR_MAX
+        for change in posting.limits
+    )
+
+
+def _debit(index: int, moves: Moves) -> None:
+    """Post the debits, before any credit of the same posting counts."""
+    for account, amount in moves:
+        if amount < 0:
+            account.debits_posted -= amount
+            if account.net_debit > account.limit:
+                raise _limit_broken(index, account)
+
+
+def _credit(moves: Moves) -> None:
+    for account, amount in moves:
+        if amount > 0:
+            account.credits_posted += amount
+
+
+def _hold(index: int, moves: Moves) -> None:
+    for account, amount in moves:
+        if amount > 0:
+            account.credits_pending += amount
+        else:
+            account.debits_pending -= amount
+            if account.net_debit > account.limit:
+                raise _limit_broken(index, account)
+
+
+def _end(moves: Moves, settled: bool) -> None:
+    for account, amount in moves:
+        if amount > 0:
+            account.credits_pending -= amount
+            account.credits_posted += amount if settled else 0
+        else:
+            account.debits_pending += amount
+            account.debits_posted -= amount if settled else 0
+
+
+def _limit_broken(index: int, account: Account) -> AuditDifference:
+    what = f"the net debit of {account.name} in {account.asset.code}"
+    return _fault(index, what, f"{account.limit} at most", account.net_debit)
 
 
 def _asset_of(record: records.AssetRecord) -> Asset | None:
-    if not 0 <= record.decimals <= limits.DECIMALS_MAX or len(record.code) > 64:
+    if not 0 <= record.decimals <= limits.DECIMALS_MAX or not names.is_asset_code(record.code):
         return None
     return Asset(record.code, record.asset_kind, record.decimals)
 

@@ -212,14 +212,16 @@ class Action(StrEnum):
 def next_action(facts: Facts) -> Action | None:
     """Say what this side must do now, or None if it waits for the other.
 
-    The same function serves the first message, every retry and every start-up.
+    A side that has stated nothing has nothing to vote on or to end. The same function serves the
+    first message, every retry and every start-up.
     """
+    if facts.mine is None:
+        accepted = facts.role == "from" and facts.theirs == "hold"
+        return Action.ANSWER if accepted else None
     if facts.certificate is not None:
         if facts.ended:
             return None
         return Action.SETTLE if facts.certificate == "COMMIT" else Action.RELEASE
-    if facts.role == "from" and facts.theirs == "hold" and facts.mine is None:
-        return Action.ANSWER
     if not facts.voted and provable(facts) is not None:
         return Action.PRECOMMIT
     return None

@@ -244,8 +244,8 @@ class _Walk:
             for at, leaf, record in self._view.conn.execute(_ENTRIES, between):
                 yield at - first, leaf, record, None
             return
-        for at, leaf, record, idx, *private in self._view.conn.execute(_OWN_ENTRIES, between):
-            yield at, leaf, record, None if idx is None else Private(*private)
+        for row in self._view.conn.execute(_OWN_ENTRIES, between):
+            yield row[0], row[1], row[2], None if row[3] is None else row[3:]
 
     def _grow(self, leaves: list[bytes]) -> list[tuple[int, int, bytes]]:
         self.edge, nodes = merkle.extend(self.size, self.edge, leaves)
@@ -334,8 +334,8 @@ _ENTRIES: Final = (
     " ORDER BY position"
 )
 _OWN_ENTRIES: Final = (
-    "SELECT e.position, e.leaf, e.record, s.idx, s.posting_nonce, s.posting, s.personal_nonce,"
-    " s.personal FROM entry e LEFT JOIN sealed s ON s.idx = e.position"
+    "SELECT e.position, e.leaf, e.record, s.posting_nonce, s.posting, s.personal_nonce, s.personal"
+    " FROM entry e LEFT JOIN sealed s ON s.idx = e.position"
     " WHERE e.position >= ? AND e.position < ? ORDER BY e.position"
 )
 _NODES: Final = (

@@ -129,6 +129,8 @@ def hold(tx: Tx, entries: Sequence[Entry]) -> None:
     """Make entries pending, after the one rule. Settling them later can break no limit."""
     assert is_balanced(entries), "a hold must sum to zero"
     check(tx, debits(entries))
+    for entry in entries:
+        _check_room(tx, entry)
     _add(tx, entries, "pending")
 
 
@@ -173,9 +175,19 @@ def _change(tx: Tx, column: str, account: str, code: str, amount: int) -> int:
         return tx.run(_CHANGE[column], amount, account, code)
     except sqlite3.IntegrityError:
         assert amount > 0, f"{column} of {account} would fall below zero"
-        raise LimitExceeded(
-            f"an account's count of {code} would pass {limits.COUNTER_MINOR_MAX}", asset=code
-        ) from None
+        raise _no_room(code) from None
+
+
+def _check_room(tx: Tx, entry: Entry) -> None:
+    """Raise LimitExceeded if a counter could not take all that is pending, and this entry."""
+    have = counters(tx, entry.account, asset(tx, entry.asset))
+    used = (
+        have.credits_posted + have.credits_pending
+        if entry.amount > 0
+        else have.debits_posted + have.debits_pending
+    )
+    if used + 2 * abs(entry.amount) > limits.COUNTER_MINOR_MAX:
+        raise _no_room(entry.asset)
 
 
 def _row(tx: Tx, account: str, of: Asset) -> None:
@@ -185,6 +197,11 @@ def _row(tx: Tx, account: str, of: Asset) -> None:
         of.code,
         default_limit(account, of),
     )
+
+
+def _no_room(code: str) -> LimitExceeded:
+    detail = f"an account's count of {code} would pass {limits.COUNTER_MINOR_MAX}"
+    return LimitExceeded(detail, asset=code)
 
 
 def _shown(view: View, account: str) -> str:

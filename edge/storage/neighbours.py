@@ -208,7 +208,7 @@ def candidates(view: View) -> list[tuple[registry.RegistryEntry, str, int]]:
     return [(registry.decode(bytes(entry)), source, seen) for entry, source, seen in rows]
 
 
-def trade_log(view: View, village: str) -> int:
+def log_of(view: View, village: str) -> int:
     """Return the number of a neighbour's log copy."""
     row = view.one("SELECT id FROM log WHERE village = ?", village)
     assert row is not None, f"no log of {village} is kept"

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from edge.core import canonical, council, trade
+from edge.core.receipt import Evidence
 from edge.core.trade import Event, Facts, Role, Statement, Status
 from edge.errors import Conflict, Malformed, UnknownTrade
-from edge.storage import logs
+from edge.storage import logs, neighbours
 from edge.storage.tx import OWN_LOG, Tx, View
 
 
@@ -46,6 +47,7 @@ _COLUMNS = (
     " FROM trade"
 )
 _ENDED = ", ".join(f"'{status}'" for status in sorted(trade.ENDED))
+_KEPT = {"to_signature", "reserved", "told", "closed", "certificate", "changed_ms"}
 _certificate_codec = canonical.Codec(council.Certificate, "certificate", 8_192)
 
 
@@ -143,11 +145,17 @@ def pending_past(view: View, minute: int) -> list[Trade]:
     return [found for row in rows if (found := _trade(row)).terms.deadline_minute < minute]
 
 
-def count_open(view: View, *, member: int | None = None, neighbour: str = "") -> int:
-    """Count the trades of a member, or with a neighbour, that have not ended."""
+def count_open(
+    view: View, *, member: int | None = None, neighbour: str = "", role: Role | None = None
+) -> int:
+    """Count the trades of a member, or with a neighbour, that have not ended; only those in which
+    this village has one `role`, if it is given."""
     column, value = ("member", member) if member is not None else ("neighbour", neighbour)
-    sql = f"SELECT count(*) FROM trade WHERE {column} = ? AND status NOT IN ({_ENDED})"  # noqa: S608
-    count: int = view.one(sql, value)[0]
+    sql = (
+        f"SELECT count(*) FROM trade WHERE {column} = ? AND status NOT IN ({_ENDED})"  # noqa: S608
+        " AND role = coalesce(?, role)"
+    )
+    count: int = view.one(sql, value, role)[0]
     return count
 
 
@@ -166,13 +174,15 @@ def advance(tx: Tx, known: Trade, event: Event, reason: str = "") -> Trade:
 
 def keep(tx: Tx, subject: bytes, **columns: bytes | int | str | None) -> None:
     """Set columns of a trade's row."""
-    assert set(columns) <= {"to_signature", "reserved", "told", "closed", "certificate", "reason"}
+    assert set(columns) <= _KEPT
     names = ", ".join(f"{column} = ?" for column in columns)
     tx.run(f"UPDATE trade SET {names} WHERE subject = ?", *columns.values(), subject)  # noqa: S608
 
 
 def keep_certificate(tx: Tx, subject: bytes, certificate: council.Certificate) -> None:
-    keep(tx, subject, certificate=canonical.encode(certificate))
+    """Keep a checked certificate: news for the neighbour, until it is known to have one."""
+    text = canonical.encode(certificate)
+    keep(tx, subject, certificate=text, told=0, changed_ms=tx.stamp_ms)
 
 
 # Votes
@@ -243,6 +253,20 @@ def has_ended_there(view: View, subject: bytes, their_log: int) -> bool:
     """Tell whether the neighbour's log shows its settle or release."""
     found = logs.statements(view, subject, their_log)
     return any(kind in ("settle", "release") for _, kind in found)
+
+
+def proofs(view: View, known: Trade) -> dict[str, Evidence]:
+    """Return, by village, the proof of each party's statement, as far as they are proven here."""
+    seats = known.terms.seats
+    needed = council.quorum(len(seats))
+    found = {}
+    for village in (known.terms.from_village, known.terms.to_village):
+        log = OWN_LOG if village != known.neighbour else neighbours.log_of(view, village)
+        first = first_statement(view, known.subject, log)
+        proven = logs.proven_size(view, log, village, [seat.village for seat in seats], needed)
+        if first is not None and first[0] < proven:
+            found[village] = logs.evidence(view, log, village, first[0], seats, needed)
+    return found
 
 
 def first_statement(view: View, subject: bytes, log: int) -> tuple[int, Statement] | None:

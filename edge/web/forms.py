@@ -9,14 +9,17 @@ from urllib.parse import parse_qsl
 import msgspec
 from aiohttp import web
 
+from edge.core import names
 from edge.core.names import TOKEN
 from edge.errors import InvalidInput
+from edge.trade_escrow import Proposal
 from edge.transport.signed import read_body
 
 CONTENT_TYPE: Final = "application/x-www-form-urlencoded"
 BODY_BYTES_MAX: Final = 16_384
 FIELDS_MAX: Final = 32
 _FORM_ID = re.compile(r"[0-9a-f]{32}")
+_MINOR = re.compile(r"[0-9]{1,15}")
 
 
 class Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +56,23 @@ class ProposeForm(Form, frozen=True):
     get_amount: str = ""
     get_asset: str = ""
     fee: str = "0"
+
+    @property
+    def agreed_fee(self) -> int:
+        return int(self.fee) if _MINOR.fullmatch(self.fee) else 0
+
+    @property
+    def proposal(self) -> Proposal:
+        """What is proposed. Raises InvalidInput."""
+        gives, gets = names.asset_code(self.give_asset), names.asset_code(self.get_asset)
+        if gives == gets:
+            raise InvalidInput("a trade gives one thing for another: these two are the same")
+        return Proposal(
+            names.village_id(self.to_village),
+            names.member_name(self.to_user),
+            (gives, self.give_amount),
+            (gets, self.get_amount),
+        )
 
 
 F = TypeVar("F", bound=Form)

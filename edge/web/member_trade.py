@@ -22,7 +22,7 @@ RESOURCE: Final = "Resource"
 
 
 class MemberTrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`trade_id` is the member's own: the same one means the same trade, however often it is sent."""
+    """`trade_id` is the member's own: the same one is the same trade, however often it is sent."""
 
     trade_id: str
     from_village: str

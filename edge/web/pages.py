@@ -5,9 +5,10 @@ does ends in a redirect, and is done once: each form has an id.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
 
 import aiohttp_session
 import msgspec
@@ -15,7 +16,8 @@ from aiohttp import web
 
 from edge import desk, trade_escrow
 from edge.core import names, receipt, trade, words
-from edge.errors import Conflict, InvalidInput, NotSignedIn, PeerError, Refused, TooMany
+from edge.core.trade import ENDED, Status
+from edge.errors import BoxError, Conflict, InvalidInput, NotSignedIn, PeerError, Refused, TooMany
 from edge.storage import members, trades
 from edge.storage.members import Member
 from edge.storage.trades import Trade
@@ -25,20 +27,17 @@ from edge.transport import problems
 from edge.transport.signed import check_depth, read_body
 from edge.web import forms, member_trade, sessions, views
 from edge.web.forms import Form, PayForm, ProposeForm, SignInForm
-from edge.web.frame import Frame
+from edge.web.frame import JSON, WAIT_S, Frame, status_of
 from edge.web.sign_in import RunBlocking, SignIn
 
 BODY_BYTES_MAX: Final = 16_384
-ANSWER_LOOKS: Final = 40  # how long a page waits for the other box before it says "waiting"
-ANSWER_LOOK_EVERY_S: Final = 0.05
-TRADE_PATH: Final = "/federation/trade"
-JSON: Final = "application/json"
+LOOKS: Final = 40  # at a trade, before the page says "waiting": 2 s
+LOOK_EVERY_S: Final = 0.05
 STEPS: Final[Mapping[str, Callable[[Tx, Member, Trade], Trade]]] = {
     "accept": trade_escrow.accept,
     "reject": trade_escrow.reject,
     "cancel": trade_escrow.cancel,
 }
-_WAIT_S: Final = web.RequestKey("wait_s", int)
 F = TypeVar("F", bound=Form)
 
 
@@ -66,18 +65,290 @@ class Shop:
 def make_page(shop: Shop) -> web.Application:
     """Return the application; it may be served on several sockets, with and without TLS."""
     frame = Frame(shop.village, shop.village_name, shop.random)
-    pages, program = Pages(shop, frame), Program(shop)
+    storage = sessions.CookieStorage(shop.session_key, shop.village)
     app = web.Application(
         middlewares=[
-            aiohttp_session.session_middleware(
-                sessions.CookieStorage(shop.session_key, shop.village)
-            ),
+            aiohttp_session.session_middleware(storage),
             frame.errors_as_pages,
             problems.middleware(shop.on_broken_law),
         ],
         client_max_size=BODY_BYTES_MAX,
     )
     frame.attach(app)
-    app.add_routes(pages.routes())
-    app.add_routes(program.routes())
+    app.add_routes(Pages(shop, frame).routes())
     return app
+
+
+class Pages:
+    """The handlers. Reading is one transaction for each page, so that it shows one state."""
+
+    def __init__(self, shop: Shop, frame: Frame) -> None:
+        self._shop = shop
+        self._runner = shop.runner
+        self._frame = frame
+        self._door = SignIn(shop.runner, shop.run_blocking, shop.monotonic_s)
+
+    def routes(self) -> list[web.RouteDef]:
+        one = "/trades/{id:[0-9a-f]{16}}"
+        return [
+            web.get("/", self.home),
+            web.post("/sign-in", self.sign_in),
+            web.post("/sign-out", self.sign_out),
+            web.post("/pay", self.pay),
+            web.post("/propose", self.propose),
+            web.get(one, self.trade),
+            web.get(f"{one}/receipt", self.receipt),
+            web.post(f"{one}/{{step:accept|reject|cancel}}", self.step),
+            web.post("/federation/trade", self.post_trade),
+        ]
+
+    # Looking
+
+    async def home(self, request: web.Request) -> web.Response:
+        """GET /: the sign-in form, or what a member has and may do."""
+        try:
+            member = await self._member(request)
+        except NotSignedIn:
+            return await self._frame.page(request, "sign-in.html", {"name": "", "error": ""})
+        form = request.query.get("paid", "")
+        done = await self._runner.read(lambda view: views.payment(view, member, form))
+        return await self._home(request, member, {"done": done})
+
+    async def trade(self, request: web.Request) -> web.Response:
+        """GET /trades/{id}"""
+        member = await self._member(request)
+        return await self._trade(request, member, request.match_info["id"])
+
+    async def receipt(self, request: web.Request) -> web.Response:
+        """GET /trades/{id}/receipt: the file that proves how a trade ended."""
+        member, id_ = await self._member(request), request.match_info["id"]
+
+        def make(view: View) -> bytes:
+            return receipt.encode(trade_escrow.receipt(view, views.own_trade(view, member, id_)))
+
+        name = f'attachment; filename="receipt-{id_}.json"'
+        return web.Response(
+            body=await self._runner.read(make),
+            content_type=JSON,
+            headers={"Content-Disposition": name},
+        )
+
+    # Signing in and out
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        """POST /sign-in: people's form, or from their programs JSON with name and pin."""
+        if request.content_type == JSON:
+            return await self._sign_in_program(request)
+        form = await forms.read(request, SignInForm)
+        try:
+            await sessions.check_token(request, form.csrf)
+            await self._open(request, form.name, form.pin)
+        except Refused as error:
+            context = {"name": form.name, "error": error.detail}
+            return await self._frame.page(request, "sign-in.html", context, status_of(error))
+        raise web.HTTPSeeOther("/")
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        form = await forms.read(request, Form)
+        await sessions.check_token(request, form.csrf)
+        await sessions.end(request)
+        raise web.HTTPSeeOther("/")
+
+    # Doing
+
+    async def pay(self, request: web.Request) -> web.Response:
+        """POST /pay: move an amount to another account of this village."""
+        member, form = await self._form(request, PayForm)
+
+        def pay(tx: Tx) -> bytes:
+            index = desk.pay(tx, member.name, form.payee, form.amount, form.asset, form.note)
+            return str(index).encode()
+
+        try:
+            await self._once(member, f"pay:{form.form}", form.asked, pay)
+        except Refused as error:
+            context = {"pay": self._again(form, error), "pay_error": error.detail}
+            return await self._home(request, member, context, status_of(error))
+        raise web.HTTPSeeOther(f"/?paid={form.form}#done")
+
+    async def propose(self, request: web.Request) -> web.Response:
+        """POST /propose: offer a trade. If it costs a fee to which the form does not agree yet,
+        nothing is done: the page shows the fee and asks again."""
+        member, form = await self._form(request, ProposeForm)
+        try:
+            proposal, fee = form.proposal, self._fee(form.proposal)
+            if fee > form.agreed_fee:
+                return await self._home(request, member, _fee_shown(form, fee))
+            id_ = f"form:{form.form}"
+            known = await self._propose(member, id_, form.asked, proposal, fee)
+        except (Refused, PeerError) as error:
+            context = {"propose": self._again(form, error), "propose_error": error.detail}
+            return await self._home(request, member, context, status_of(error))
+        raise web.HTTPSeeOther(f"/trades/{known.id}")
+
+    async def step(self, request: web.Request) -> web.Response:
+        """POST /trades/{id}/accept, reject or cancel."""
+        member, form = await self._form(request, Form)
+        id_, name = request.match_info["id"], request.match_info["step"]
+
+        def take(tx: Tx) -> bytes:
+            return STEPS[name](tx, member, views.own_trade(tx, member, id_)).subject
+
+        try:
+            asked = f"{name} {id_}".encode()
+            subject = await self._once(member, f"form:{form.form}", asked, take)
+        except Refused as error:
+            return await self._trade(request, member, id_, error)
+        await self._pass_on(subject)
+        raise web.HTTPSeeOther(f"/trades/{id_}")
+
+    # What programs post
+
+    async def post_trade(self, request: web.Request) -> web.Response:
+        """POST /federation/trade: the mission's JSON from a signed-in member.
+
+        It needs no token: a foreign page cannot send this content type without asking first, which
+        is never answered, and SameSite keeps the cookie from other sites.
+        """
+        if request.content_type != JSON:
+            raise web.HTTPUnsupportedMediaType(reason=f"send it as {JSON}")
+        member = await self._member(request)
+        body = await read_body(request, BODY_BYTES_MAX)
+        check_depth(body)
+        posted = member_trade.decode(body)
+        proposal = member_trade.proposal_of(posted, self._shop.village, member)
+        asked = msgspec.json.encode(proposal)
+        known = await self._propose(member, posted.trade_id, asked, proposal, self._fee(proposal))
+        message = await self._runner.read(
+            lambda view: views.shown(view, known, self._now()).sentence
+        )
+        return _json(member_trade.encode(posted, known.status, known.id, message))
+
+    async def _sign_in_program(self, request: web.Request) -> web.Response:
+        body = await read_body(request, BODY_BYTES_MAX)
+        check_depth(body)
+        try:
+            asked = msgspec.json.decode(body, type=_Credentials)
+        except msgspec.DecodeError as error:
+            raise InvalidInput(f"not a sign-in: {str(error)[:200]}") from None
+        member = await self._open(request, forms.tidy(asked.name), asked.pin)
+        answer = {"member": member.name, "village": self._shop.village}
+        return _json(msgspec.json.encode(answer))
+
+    # Helpers
+
+    async def _member(self, request: web.Request) -> Member:
+        return await sessions.member_of(request, self._runner)
+
+    async def _form(self, request: web.Request, kind: type[F]) -> tuple[Member, F]:
+        member = await self._member(request)
+        form = await forms.read(request, kind)
+        await sessions.check_token(request, form.csrf)
+        if not form.form:
+            raise InvalidInput("not a form of this page: it has no id")
+        return member, form
+
+    async def _open(self, request: web.Request, name: str, pin: str) -> Member:
+        try:
+            member = await self._door.check(name, pin, request.remote or "")
+        except TooMany as error:
+            request[WAIT_S] = int(error.more["retry_after_s"])
+            raise
+        await sessions.begin(request, member, self._shop.random)
+        return member
+
+    async def _once(
+        self, member: Member, id_: str, asked: bytes, do: Callable[[Tx], bytes]
+    ) -> bytes:
+        scope = views.scope(member)
+        return await self._runner.write(
+            lambda tx: members.once(tx, scope, id_, asked, lambda: do(tx))
+        )
+
+    async def _propose(
+        self, member: Member, id_: str, asked: bytes, proposal: Proposal, fee: int
+    ) -> Trade:
+        subject = await self._once(
+            member,
+            id_,
+            asked,
+            lambda tx: trade_escrow.propose(tx, member, proposal, fee).subject,
+        )
+        return await self._pass_on(subject)
+
+    async def _pass_on(self, subject: bytes) -> Trade:
+        """Have the neighbour told, and give it a moment to answer: most see the end at once."""
+        known = await self._look(subject)
+        self._shop.kick(known.neighbour)
+        for _ in range(LOOKS):
+            known = await self._look(subject)
+            if known.status in ENDED or (known.status is Status.PENDING and known.told):
+                break
+            await asyncio.sleep(LOOK_EVERY_S)
+        return known
+
+    async def _look(self, subject: bytes) -> Trade:
+        return await self._runner.read(lambda view: trades.by_subject(view, subject))
+
+    async def _home(
+        self,
+        request: web.Request,
+        member: Member,
+        more: Mapping[str, Any],
+        status: int = HTTPStatus.OK,
+    ) -> web.Response:
+        shown = await self._runner.read(lambda view: views.home(view, member, self._now()))
+        context = {"member": member, "home": shown, **_NOTHING_KEPT, **more}
+        return await self._frame.page(request, "home.html", context, status)
+
+    async def _trade(
+        self, request: web.Request, member: Member, id_: str, error: BoxError | None = None
+    ) -> web.Response:
+        shown = await self._runner.read(
+            lambda view: views.shown(view, views.own_trade(view, member, id_), self._now())
+        )
+        context = {"member": member, "trade": shown, "error": error.detail if error else ""}
+        status = status_of(error) if error else HTTPStatus.OK
+        return await self._frame.page(request, "trade.html", context, status)
+
+    def _again(self, form: F, error: BoxError) -> F:
+        """Return a refused form to be sent again; one whose id is used up gets a new one."""
+        if isinstance(error, Conflict):
+            return msgspec.structs.replace(form, form=self._frame.form_id())
+        return form
+
+    def _fee(self, proposal: Proposal) -> int:
+        return trade.fee(*proposal.offer, self._shop.fee_basis_points)
+
+    def _now(self) -> int:
+        return self._shop.now_ms()
+
+
+class _Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    pin: str
+
+
+_NOTHING_KEPT: Final[Mapping[str, Any]] = {
+    "done": "",
+    "pay": PayForm(""),
+    "pay_error": "",
+    "propose": ProposeForm(""),
+    "propose_error": "",
+    "fee": "",
+    "total": "",
+}
+
+
+def _fee_shown(form: ProposeForm, fee: int) -> dict[str, Any]:
+    """Return what the page shows to have a fee agreed to."""
+    offer = names.amount(form.give_amount, names.TOKEN_DECIMALS, names.TOKEN)
+    return {
+        "propose": msgspec.structs.replace(form, fee=str(fee)),
+        "fee": words.token_text(fee),
+        "total": words.token_text(offer + fee),
+    }
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type=JSON)

@@ -100,14 +100,10 @@ class Home(msgspec.Struct, frozen=True):
 
 def home(view: View, member: Member, now_ms: int) -> Home:
     everyone = neighbours.everyone(view)
-    near = {each.village: each for each in everyone}
     others = [each.name for each in members.everyone(view) if each.id != member.id]
     return Home(
         balances(view, member),
-        [
-            shown(found, near.get(found.neighbour), now_ms)
-            for found in trades.of_member(view, member.id)
-        ],
+        [shown(view, found, now_ms) for found in trades.of_member(view, member.id)],
         others[:MEMBERS_SHOWN_MAX],
         [Place(each.village, each.entry.name, each.trouble) for each in everyone],
         catalogue(view, everyone),
@@ -148,12 +144,8 @@ def own_trade(view: View, member: Member, id_: str) -> Trade:
     return found
 
 
-def one_trade(view: View, member: Member, id_: str, now_ms: int) -> TradeView:
-    found = own_trade(view, member, id_)
-    return shown(found, neighbours.find(view, found.neighbour), now_ms)
-
-
-def shown(found: Trade, neighbour: Neighbour | None, now_ms: int) -> TradeView:
+def shown(view: View, found: Trade, now_ms: int) -> TradeView:
+    neighbour = neighbours.find(view, found.neighbour)
     role, terms = found.role, found.terms
     badge, tone = BADGES[role, found.status]
     gives, gets = (terms.offer, terms.request) if role == "from" else (terms.request, terms.offer)

@@ -1,0 +1,124 @@
+"""What all pages share: templates, the stylesheet, headers, and errors shown as pages."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from importlib import resources
+from typing import Any, Final
+
+import aiohttp_jinja2
+import jinja2
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from edge.core import words
+from edge.errors import BoxError
+from edge.transport import problems
+from edge.web import sessions
+
+JSON: Final = "application/json"
+FORM_ID_BYTES: Final = 16
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Server": "village-edge",
+    "X-Content-Type-Options": "nosniff",
+}
+# What HTTP's own errors mean to a person.
+PLAIN: Final[dict[int, str]] = {
+    HTTPStatus.NOT_FOUND: "there is no such page here",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this address is not opened that way",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "that is too much at once",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "this is not a form of this page",
+}
+WAIT_S: Final = web.RequestKey("wait_s", int)  # a handler sets it for Retry-After
+
+
+class Frame:
+    """Renders templates for one village. `random(count)` gives that many bytes."""
+
+    def __init__(self, village: str, name: str, random: Callable[[int], bytes]) -> None:
+        self._village = {"village": village, "village_name": name}
+        self._random = random
+        self._style = (resources.files("edge.web") / "static" / "style.css").read_bytes()
+        self._style_path = f"/static/style-{hashlib.sha256(self._style).hexdigest()[:16]}.css"
+
+    def attach(self, app: web.Application) -> None:
+        """Give an application its templates, stylesheet and headers."""
+        environment = aiohttp_jinja2.setup(
+            app,
+            loader=jinja2.PackageLoader("edge.web"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+            default_helpers=False,
+        )
+        environment.filters["sentence"] = words.sentence
+        environment.globals.update(
+            self._village, style=self._style_path, form_id=self.form_id, member=None
+        )
+        app.on_response_prepare.append(_add_headers)
+        app.router.add_get(self._style_path, self._send_style)
+
+    def form_id(self) -> str:
+        """Return a new id for one form."""
+        return self._random(FORM_ID_BYTES).hex()
+
+    async def page(
+        self,
+        request: web.Request,
+        template: str,
+        context: Mapping[str, Any],
+        status: int = HTTPStatus.OK,
+    ) -> web.Response:
+        """Return a rendered page whose forms carry the session's token."""
+        csrf = await sessions.token(request, self._random)
+        whole = {**context, "csrf": csrf}
+        response = aiohttp_jinja2.render_template(template, request, whole, status=status)
+        if status == HTTPStatus.UNAUTHORIZED:  # RFC 9110 section 15.5.2 wants a challenge
+            response.headers["WWW-Authenticate"] = "village-edge"
+        return response
+
+    @web.middleware
+    async def errors_as_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Show problem documents (transport.problems) to people as pages, to programs as they are."""
+        answer = await handler(request)
+        if not isinstance(answer, web.Response) or answer.content_type != problems.CONTENT_TYPE:
+            return answer
+        if is_program(request) or not isinstance(answer.body, bytes):
+            return answer
+        problem = msgspec.json.decode(answer.body)
+        detail = problem["detail"] if problem["type"] != "about:blank" else PLAIN.get(answer.status)
+        context = {"title": problem["title"], "detail": detail or problem["title"]}
+        page = await self.page(request, "error.html", context, answer.status)
+        page.headers.update({k: v for k, v in answer.headers.items() if k == "Allow"})
+        return page
+
+    async def _send_style(self, request: web.Request) -> web.Response:
+        """The address changes with the content, so a browser may keep it for ever."""
+        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return web.Response(body=self._style, content_type="text/css", headers=headers)
+
+
+def is_program(request: web.Request) -> bool:
+    """Tell whether JSON was sent: no browser's form can, and no foreign page without our leave."""
+    return request.content_type == JSON or request.path.startswith("/federation/")
+
+
+def status_of(error: BoxError) -> int:
+    return problems.status_of(type(error))
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = HEADERS["Server"]
+    if WAIT_S in request:
+        response.headers["Retry-After"] = str(request[WAIT_S])
