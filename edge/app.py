@@ -18,8 +18,8 @@ from edge import __version__, control, desk, peering, trade_escrow
 from edge.appliance import files, recovery
 from edge.appliance.clock import Clock
 from edge.appliance.randomness import random_bytes
-from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
 from edge.config import FILE as SETTINGS
+from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
 from edge.core import crypto, messages, note
 from edge.errors import BoxError, ConfigError, CorruptDatabase, Malformed
 from edge.federation_client import FederationClient
@@ -52,7 +52,7 @@ def create_village(folder: Path, village: VillageSettings) -> str:
     key = crypto.SecretKey(recovery.identity_seed(phrase))
     place = folder.resolve()
     if place == Path.cwd():
-        raise ConfigError("a village's folder is made whole: name a new one, not the one you are in")
+        raise ConfigError("a village is made in a new folder: name one, not the one you are in")
     draft = place.with_name(f".{place.name}.new")
     try:
         if place.exists() and any(place.iterdir()):
@@ -81,7 +81,7 @@ def _fill(draft: Path, village: VillageSettings, key: crypto.SecretKey) -> None:
     path = draft / LEDGER
     conn = database.open_writer(path, create=True)
     try:
-        os.chmod(path, 0o600)
+        path.chmod(0o600)
         writer = Writer(conn, Identity(village.id, key), random_bytes, path)
         [(_, error)] = writer.run([desk.found_village], Clock().now_ms())
         if error is not None:

@@ -1,13 +1,14 @@
 """The `village-edge` command: arguments, output, exit codes. No rules.
 
-Exit codes: 0 done; 1 refused; 2 wrong arguments or settings; 3 no answer, so the outcome is unknown;
-4 the ledger cannot be used; 5 the audit found a difference.
+Exit codes: 0 done; 1 refused; 2 wrong arguments or settings; 3 no answer, so that nobody knows what
+was done; 4 the ledger cannot be used; 5 the audit found a difference.
 """
 
 import argparse
 import asyncio
 import contextlib
 import getpass
+import io
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ import uvloop
 from edge import __version__, app, control, shown
 from edge.appliance.files import FolderLock
 from edge.appliance.randomness import random_bytes
-from edge.config import VillageSettings, load
+from edge.config import FOLDER_VARIABLE, VillageSettings, load
 from edge.core import names, receipt
 from edge.errors import (
     AuditDifference,
@@ -30,6 +31,7 @@ from edge.errors import (
     BoxError,
     ConfigError,
     InvalidInput,
+    NoBox,
     StorageError,
     Unreachable,
 )
@@ -46,19 +48,24 @@ EXIT_CODES: dict[type[BoxError], int] = {
     Unreachable: 3,
     BoxError: 1,
 }
-FOLDER_VARIABLE = "VILLAGE_EDGE_DIR"
 FILE_BYTES_MAX = 8 * 1024 * 1024
+LINE_BYTES_MAX = 1_024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     parsed = parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a name's letters
     try:
         code: int | None = parsed.run(parsed)
+        sys.stdout.flush()
     except BoxError as error:
-        print(f"village-edge: {error.detail}", file=sys.stderr)
+        print(f"village-edge: {shown.one_line(error.detail)}", file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt:
         return 130
@@ -67,6 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code or 0
+
+
+class _OneLine(logging.Formatter):
+    """A message may quote what another village wrote. A traceback after it keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return shown.one_line(super().formatMessage(record))
 
 
 def exit_code(error: BoxError) -> int:
@@ -299,7 +313,7 @@ def _member_add(arguments: argparse.Namespace) -> control.AnyCommand:
     if pin is None and sys.stdin.isatty():
         pin = getpass.getpass(f"PIN for {arguments.name}: ")
     elif pin is None:
-        pin = sys.stdin.readline().rstrip("\n")
+        pin = _decoded(sys.stdin.buffer.readline(LINE_BYTES_MAX), "the PIN").rstrip("\n")
     return control.MemberAdd(arguments.name, pin, arguments.steward)
 
 
@@ -362,7 +376,7 @@ def _run_export(arguments: argparse.Namespace) -> None:
         sys.stdout.write(text)
         return
     try:
-        arguments.output.write_text(text)
+        arguments.output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {arguments.output}: {error.strerror}") from None
 
@@ -441,19 +455,21 @@ def _run_verify(arguments: argparse.Namespace) -> None:
 def _run_demo(arguments: argparse.Namespace) -> int:
     from edge import demo
 
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # end both boxes
     return _loop(lambda: demo.run(arguments.once, arguments.dir))
 
 
 def _ask(arguments: argparse.Namespace) -> Any:
     """Ask the running box, or be it for one command."""
     command: control.AnyCommand = arguments.ask(arguments)
+    control.check(command)
     return _loop(lambda: _answer(arguments.dir, command))
 
 
 async def _answer(folder: Path, command: control.AnyCommand) -> Any:
     socket = folder / control.SOCKET
     if socket.exists():
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(NoBox):
             return await control.ask(socket, command)
     config = load(folder, os.environ)
     with FolderLock(folder):
@@ -481,8 +497,13 @@ def _read_text(path: Path) -> str:
             content = file.read(FILE_BYTES_MAX + 1)
         if len(content) > FILE_BYTES_MAX:
             raise InvalidInput(f"{path} is over {FILE_BYTES_MAX} bytes")
-        return content.decode()
-    except UnicodeDecodeError:
-        raise InvalidInput(f"{path} is not text") from None
+        return _decoded(content, str(path))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _decoded(content: bytes, what: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{what} is not text in UTF-8") from None

@@ -1,7 +1,8 @@
-"""Settings: one frozen value from `village.toml`, the environment and flags. Unknown keys are errors.
+"""Settings: one frozen value from `village.toml`, the environment and flags.
 
 A setting `[listen] page` is VILLAGE_EDGE_LISTEN_PAGE in the environment and `--set listen.page=...`
-on the command line; later ones win. firmware-notes/operations.md lists them all.
+on the command line; later ones win, and unknown ones are errors. firmware-notes/operations.md lists
+them all.
 """
 
 import re

@@ -5,10 +5,11 @@ id, so that asking again after a lost answer does it once.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
 import msgspec
@@ -17,7 +18,7 @@ from aiohttp import web
 from edge import desk, errors, peering, trade_escrow
 from edge.core import crypto, invitation, limits, messages, names, receipt, registry, trade, words
 from edge.core.names import TOKEN
-from edge.errors import BoxError, InvalidInput, Refused, Unreachable
+from edge.errors import BoxError, InvalidInput, NoBox, PeerError, Refused, Unreachable
 from edge.federation_client import FederationClient
 from edge.peering import Profile
 from edge.storage import logs, members, neighbours, trades
@@ -29,7 +30,11 @@ SOCKET = "control.sock"
 COMMAND_S_MAX = 600
 SETTLE_S_MAX = 10
 STEWARD = "steward"
+_log = logging.getLogger(__name__)
 REFUSED = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+Hours = Annotated[int, msgspec.Meta(ge=-10_000, le=10_000)]  # a number; its rule comes later
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command"):
@@ -62,7 +67,7 @@ class Declare(Command, frozen=True, tag="declare"):
     owner: str
     resource: str
     amount: str = "1"
-    decimals: int = 0
+    decimals: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
     id: str = ""
 
 
@@ -80,7 +85,7 @@ class Limit(Command, frozen=True, tag="limit"):
 
 
 class PeerInvite(Command, frozen=True, tag="peer invite"):
-    valid_hours: int = 168
+    valid_hours: Hours = 168
 
 
 class PeerAdd(Command, frozen=True, tag="peer add"):
@@ -97,7 +102,7 @@ class TradePropose(Command, frozen=True, tag="trade propose"):
     to_village: str
     offer: tuple[str, str]
     request: tuple[str, str]
-    deadline_hours: int = limits.DEADLINE_S_DEFAULT // 3_600
+    deadline_hours: Hours = limits.DEADLINE_S_DEFAULT // 3_600
     id: str = ""
 
 
@@ -171,7 +176,7 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 class Box(msgspec.Struct, frozen=True):
-    """The parts of a box that commands use. `post_to` speaks to a village that is no neighbour yet."""
+    """What commands use of a box. `post_to` speaks to a village that is no neighbour yet."""
 
     runner: Runner
     client: FederationClient
@@ -181,6 +186,14 @@ class Box(msgspec.Struct, frozen=True):
     health: Callable[[View], dict[str, object]]
     on_new_neighbour: Callable[[], None]
     serving: bool
+
+
+def check(command: AnyCommand) -> None:
+    """Raise InvalidInput unless the command can travel: texts in UTF-8, numbers of a sane size."""
+    try:
+        _decoder.decode(msgspec.json.encode(command))
+    except (UnicodeEncodeError, msgspec.DecodeError, OverflowError):
+        raise InvalidInput("an argument is not text in UTF-8, or a number far too large") from None
 
 
 async def run(box: Box, command: AnyCommand) -> object:
@@ -313,7 +326,7 @@ async def _peer_add(box: Box, command: PeerAdd) -> object:
     answered = messages.decode_registered(answer)
     await box.runner.write(lambda tx: peering.complete(tx, invited, message, answered, box.profile))
     box.on_new_neighbour()
-    await box.client.exchange(invited.village_id)
+    await _exchange(box, invited.village_id)
     return {"neighbour": invited.village_id}
 
 
@@ -359,14 +372,21 @@ async def _decide(box: Box, command: TradeAccept | TradeReject | TradeCancel) ->
 async def _after_step(box: Box, subject: bytes) -> object:
     """Tell the neighbour, waiting a little for what comes of it, and show the trade."""
     found = await box.runner.read(lambda view: trades.by_subject(view, subject))
-    try:
-        async with asyncio.timeout(SETTLE_S_MAX):
-            await box.client.exchange(found.neighbour)
-    except (Unreachable, TimeoutError):
-        if box.serving:
-            box.client.kick(found.neighbour)
+    await _exchange(box, found.neighbour)
     found = await box.runner.read(lambda view: trades.by_subject(view, subject))
     return trade_shown(found)
+
+
+async def _exchange(box: Box, village: str) -> None:
+    """Tell a neighbour what is stored. If that fails the command is done all the same, and a box
+    that serves goes on trying."""
+    try:
+        async with asyncio.timeout(SETTLE_S_MAX):
+            await box.client.exchange(village)
+    except (Unreachable, PeerError, Refused, TimeoutError) as error:
+        _log.info("%s has not been told yet: %s", village, error)
+        if box.serving:
+            box.client.kick(village)
 
 
 async def _import_registry(box: Box, command: ImportRegistry) -> object:
@@ -444,16 +464,20 @@ def application(box: Box, on_broken_law: Callable[[AssertionError], None]) -> we
 
 
 async def ask(socket: Path, command: AnyCommand) -> Any:
-    """Have the running box do a command. Raises Unreachable if no box answers there, else what the
-    box raised."""
+    """Have the running box do a command. Raises NoBox if none runs there, Unreachable if it went
+    away before it answered, else what the box raised."""
     connector = aiohttp.UnixConnector(path=str(socket))
     timeout = aiohttp.ClientTimeout(total=COMMAND_S_MAX)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         try:
             async with session.post("http://box/", data=msgspec.json.encode(command)) as response:
                 body = await response.read()
+        except aiohttp.ClientConnectorError as error:
+            raise NoBox(f"no box answers on {socket}: {error.strerror}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(f"no box answers on {socket}: {error}") from None
+            raise Unreachable(
+                f"the box went away before it answered ({error}): ask again, with the same --id"
+            ) from None
     if response.status == REFUSED:
         refusal = msgspec.json.decode(body, type=_Refusal)
         raise errors.by_slug(refusal.slug)(refusal.detail, **refusal.more)

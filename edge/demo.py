@@ -1,4 +1,4 @@
-"""`village-edge demo`: two boxes on this machine, real processes and real TLS, trade with each other."""
+"""`village-edge demo`: two boxes on this machine, real processes and TLS, trade with each other."""
 
 import asyncio
 import contextlib
@@ -40,18 +40,20 @@ async def run(once: bool, folder: Path | None = None) -> int:
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="village-demo-")))
-        async with _village(folder, MISSOURI, "Alice", "1234") as missouri:
-            async with _village(folder, CALIFORNIA, "Bob", "5678") as california:
-                await _prepare(missouri, california)
-                settled = await _trade(missouri, california)
-                agreed = all([await _audit(each) for each in (missouri, california)])
-                if not (settled and agreed):
-                    print("\nThe trade did not settle on both sides, or an audit differs.")
-                    return 1
-                print("\nBoth ledgers settled, and both audits agree.")
-                if not once:
-                    await _invite_people(missouri, california)
-                return 0
+        async with (
+            _village(folder, MISSOURI, "Alice", "1234") as missouri,
+            _village(folder, CALIFORNIA, "Bob", "5678") as california,
+        ):
+            await _prepare(missouri, california)
+            settled = await _trade(missouri, california)
+            agreed = all([await _audit(each) for each in (missouri, california)])
+            if not (settled and agreed):
+                print("\nThe trade did not settle on both sides, or an audit differs.")
+                return 1
+            print("\nBoth ledgers settled, and both audits agree.")
+            if not once:
+                await _invite_people(missouri, california)
+            return 0
 
 
 async def _prepare(missouri: Village, california: Village) -> None:
@@ -117,7 +119,7 @@ async def _invite_people(missouri: Village, california: Village) -> None:
         urls = (await each.ask(control.Status()))["page_urls"]
         print(f"  {urls[0]:<26} sign in as {each.member}, PIN {each.pin}  ({each.settings.name})")
     print("Ctrl-C stops both boxes.", flush=True)
-    while missouri.process.poll() is None and california.process.poll() is None:
+    while missouri.process.poll() is None and california.process.poll() is None:  # noqa: ASYNC110 - processes set no Event
         await asyncio.sleep(POLL_S * 10)
     raise StorageError("a box stopped by itself")
 
@@ -131,7 +133,7 @@ async def _village(
     app.create_village(home, settings)
     listening = [f"--set=listen.{name}=127.0.0.1:0" for name in ("federation", "page", "page_tls")]
     with (folder / f"{settings.id}.log").open("wb") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 - a few milliseconds, and nothing else runs
             _command("serve", "--dir", str(home), *listening),
             stdout=log,
             stderr=log,

@@ -1,4 +1,4 @@
-"""What members and stewards ask of their own village's ledger: each a function over a transaction."""
+"""What members and stewards ask of their own village's ledger, as functions over a transaction."""
 
 from edge.core import limits, names, records
 from edge.core.accounts import (

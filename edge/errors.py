@@ -28,7 +28,8 @@ BoxError
 │   ├── ForkedLog           two roots where one can be
 │   └── WrongVersion
 ├── Unreachable           no answer: what happened there is unknown, never "failed"
-│   └── WrongPin            another key answers at the village's address, which may not be its doing
+│   ├── WrongPin            another key answers at the village's address, which may not be its doing
+│   └── NoBox               nothing was asked: no box runs on this folder
 ├── ConfigError           settings, arguments, folders, file modes, ports
 └── StorageError          the database cannot be used
     ├── DiskFull
@@ -162,6 +163,10 @@ class Unreachable(BoxError):
 
 class WrongPin(Unreachable):
     slug = "wrong-pin"
+
+
+class NoBox(Unreachable):
+    slug = "no-box"
 
 
 class ConfigError(BoxError):

@@ -38,7 +38,9 @@ class Transport(Protocol):
 class Subjects(Protocol):
     """What is said and done about trades: the module trade_escrow."""
 
-    def receive(self, tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) -> bool: ...
+    def receive(
+        self, tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]
+    ) -> set[bytes]: ...
 
     def speak(
         self, view: View, neighbour: Neighbour, about: Iterable[bytes] = (), turn: int = 0
@@ -64,10 +66,13 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """What taking in a message did: moved a trade, or brought a part of a longer log."""
+    """What taking in a message did. `moved`: the trades that have moved or of which we had not
+    spoken, to be spoken of next; `partial`: it brought a part of a longer log; `took`: its sender
+    holds more of ours than it did."""
 
-    moved: bool
-    partial: bool
+    moved: tuple[bytes, ...] = ()
+    partial: bool = False
+    took: bool = False
 
 
 class FederationClient:
@@ -97,6 +102,9 @@ class FederationClient:
                     self._peer(neighbour.village)
                 await self._runner.write(self._subjects.expire)
                 await asyncio.sleep(self._heartbeat_s / 2)
+                for peer in self._peers.values():
+                    if peer.task is not None and peer.task.done():
+                        peer.task.result()  # raises what broke it: a fault of this box
         finally:
             tasks = [peer.task for peer in self._peers.values() if peer.task is not None]
             for task in tasks:
@@ -114,8 +122,12 @@ class FederationClient:
         Raises Unreachable, PeerError, or Refused as the neighbour answered.
         """
         async with self._peer(village, start=False).lock:
-            for turn in range(ROUNDS_MAX):
-                if not await self._round(village, turn):
+            about: tuple[bytes, ...] = ()
+            for _ in range(ROUNDS_MAX):
+                said = await self._compose(village, about)
+                heard = await self._say(said)
+                about = heard.moved
+                if not (about or heard.partial or (said.is_partial and heard.took)):
                     return
 
     async def answer(self, village: str, body: bytes) -> bytes:
@@ -124,25 +136,26 @@ class FederationClient:
         if message.sender != village:
             raise Malformed(f"the message says it is from {message.sender[:63]}, signed {village}")
         await self._runner.write(lambda tx: receive(tx, self._subjects, message, ()))
-        about = [_subject(each) for each in message.subjects]
-        said = await self._runner.read(
-            lambda view: compose(view, self._subjects, village, about, 0)
-        )
+        said = await self._compose(village, [_subject(each) for each in message.subjects])
         return messages.encode(said.message)
 
-    async def _round(self, village: str, turn: int) -> bool:
-        """Say and hear once; tell whether there is more to say."""
-        said = await self._runner.read(
-            lambda view: compose(view, self._subjects, village, (), turn)
+    async def _compose(self, village: str, about: Sequence[bytes]) -> Said:
+        peer = self._peer(village, start=False)
+        peer.turn += 1
+        return await self._runner.read(
+            lambda view: compose(view, self._subjects, village, about, peer.turn)
         )
+
+    async def _say(self, said: Said) -> Heard:
+        """Send a message and take in the answer."""
+        village = said.neighbour.village
         self.known[village] = said.neighbour
         path = TRADE_PATH if said.message.subjects else SYNC_PATH
         answer = await self._transport.exchange(village, path, messages.encode(said.message))
         message = messages.decode_exchange(answer)
         if message.sender != village:
             raise Malformed(f"{village} answered as {message.sender[:63]}")
-        heard = await self._runner.write(lambda tx: receive(tx, self._subjects, message, said.rows))
-        return heard.moved or heard.partial or said.is_partial
+        return await self._runner.write(lambda tx: receive(tx, self._subjects, message, said.rows))
 
     def _peer(self, village: str, start: bool = True) -> "_Peer":
         peer = self._peers.setdefault(village, _Peer())
@@ -183,14 +196,16 @@ class FederationClient:
 
 
 class _Peer:
-    """The task that serves one neighbour, what wakes it, and the one exchange at a time."""
+    """The task that serves one neighbour, what wakes it, the one exchange at a time, and how far
+    speaking of more trades than one message may carry has come."""
 
-    __slots__ = ("lock", "task", "wake")
+    __slots__ = ("lock", "task", "turn", "wake")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.turn = 0
 
 
 def compose(
@@ -231,15 +246,22 @@ def receive(
     if message.entry is not None:
         registry.verify(message.entry)
         neighbours.keep_entry(tx, neighbour, message.entry)
-    _check_own_log(tx, neighbour, message)
     partial = _take_push(tx, neighbour, message.push)
+    took = message.have > neighbour.has_size
+    if not _is_of_our_log(tx, neighbour, message):
+        return Heard((), partial, took)
     subjects.told(tx, said)
     neighbour = neighbours.named(tx, neighbour.village)
-    return Heard(subjects.receive(tx, neighbour, message.subjects), partial)
+    moved = subjects.receive(tx, neighbour, message.subjects)
+    spoken = {subject for subject, _ in said}
+    heard = dict.fromkeys(_subject(each) for each in message.subjects)
+    about = tuple(each for each in heard if each in moved or each not in spoken)
+    return Heard((*about, *sorted(moved - heard.keys())), partial, took)
 
 
-def _check_own_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> None:
-    """Keep the cosignature; notice a neighbour that holds more of our log than we do."""
+def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
+    """Keep the cosignature. Tell if the neighbour holds more of our log than we do: then this box
+    has forgotten what it said, and says nothing new on trades."""
     size = logs.size_of(tx, OWN_LOG)
     if message.have > size:
         neighbours.set_trouble(
@@ -248,19 +270,23 @@ def _check_own_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> None:
             f"it holds {message.have} records of this village's log and this box only {size}: "
             "the box was set back to an old copy",
         )
-    elif message.cosignature is not None:
+        return False
+    if message.cosignature is not None:
         logs.keep_cosignature(tx, neighbour.village, neighbour.key, message.cosignature)
+    return True
 
 
 def _take_push(tx: Tx, neighbour: Neighbour, push: messages.Push | None) -> bool:
+    """Take in pushed records; tell whether they were some that we lacked, of a longer log."""
     if push is None:
         return False
+    before = logs.size_of(tx, neighbour.log)
     try:
-        logs.take_in(tx, neighbour.log, neighbour.village, neighbour.key, push)
+        after = logs.take_in(tx, neighbour.log, neighbour.village, neighbour.key, push)
     except ForkedLog as fork:
         neighbours.set_trouble(tx, neighbour.village, fork.detail)
         return False
-    return _is_partial(push)
+    return after > before and _is_partial(push)
 
 
 def _is_partial(push: messages.Push) -> bool:

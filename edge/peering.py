@@ -1,4 +1,4 @@
-"""How two villages become neighbours: an invitation given, taken up, answered; and registry entries.
+"""How two villages become neighbours: an invitation given, taken up, answered; registry entries.
 
 The joiner drafts and signs a two-village charter, the inviter countersigns it. Each step is stored
 before anything is sent, so that a lost answer is asked for again with the same bytes.
@@ -11,12 +11,13 @@ from edge.core.council import Seat
 from edge.core.invitation import SECRET_BYTES, Invitation
 from edge.core.messages import Joining, Register, Registered
 from edge.core.registry import Location, RegistryEntry
-from edge.errors import BadSignature, InvalidInput, Malformed
+from edge.errors import BadSignature, InvalidInput, Malformed, WrongState
 from edge.storage import facts, neighbours
 from edge.storage.tx import Tx, View
 
 REGISTER_PATH = "/federation/register"
 INVITATION_S_DEFAULT = 7 * 86_400
+INVITATION_S_MAX = 366 * 86_400
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -56,8 +57,15 @@ def refresh_entry(tx: Tx, profile: Profile) -> RegistryEntry:
 
 
 def invite(tx: Tx, valid_s: int = INVITATION_S_DEFAULT) -> Invitation:
-    """Make an invitation for one neighbour; it is this steward's yes to whoever takes it up."""
+    """Make an invitation for one neighbour; it is this steward's yes to whoever takes it up.
+
+    Raises InvalidInput, or WrongState if the village has no address to invite to.
+    """
     own = facts.own_entry(tx)
+    if not 0 < valid_s <= INVITATION_S_MAX:
+        raise InvalidInput("an invitation is good for one hour to 366 days")
+    if not own.endpoints:
+        raise WrongState("this village has no address yet: run its box once")
     invitation = Invitation(
         village_id=own.village_id,
         key=own.public_key,
@@ -102,6 +110,10 @@ def answer(tx: Tx, message: Register, profile: Profile) -> Registered:
         raise Malformed("a village does not register with itself")
     joining = message.joining
     if joining is None:
+        known = neighbours.find(tx, message.entry.village_id)
+        if known is not None:
+            neighbours.keep_entry(tx, known, message.entry)
+            return Registered("neighbour")
         neighbours.keep_candidate(tx, message.entry, "register")
         return Registered("candidate")
     text = bytes(joining.charter)

@@ -9,6 +9,8 @@ import msgspec
 from edge.core import receipt, trade
 from edge.storage.audit import AuditReport
 
+LINE_CHARS_MAX = 1_000
+
 
 def member(answer: Any) -> Iterator[str]:
     yield f"{answer['member']} is a member now."
@@ -20,10 +22,9 @@ def record(answer: Any) -> Iterator[str]:
 
 def one_trade(answer: Any) -> Iterator[str]:
     offer, request = _quantity(answer["offer"]), _quantity(answer["request"])
-    yield (
-        f"{answer['id']}  {answer['status']:<9} {answer['from_user']}@{answer['from_village']} gives"
-        f" {offer} for {request} of {answer['to_user']}@{answer['to_village']}"
-    )
+    giver = f"{answer['from_user']}@{answer['from_village']}"
+    taker = f"{answer['to_user']}@{answer['to_village']}"
+    yield f"{answer['id']}  {answer['status']:<9} {giver} gives {offer} for {request} of {taker}"
     yield f"    {answer['message']}"
 
 
@@ -115,7 +116,7 @@ def audit(report: AuditReport) -> dict[str, object]:
 def audit_lines(report: AuditReport) -> Iterator[str]:
     yield f"{report.village}: log, signatures and balances agree."
     yield f"  log       {report.size} records ({report.sealed} sealed), root {report.root.hex()}"
-    yield f"  ledger    {report.accounts} balances of {report.assets} assets, each asset sums to zero"
+    yield f"  ledger    {report.accounts} accounts, {report.assets} assets, each sums to zero"
     yield (
         f"  trades    {report.settled} settled, {report.aborted} aborted, {report.open} holds open"
     )
@@ -128,6 +129,13 @@ def when(second: int) -> str:
     if second == 0:
         return "never"
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def one_line(text: str) -> str:
+    """Return text that may quote somebody else as a terminal can show it: without control
+    characters, and bounded."""
+    shown = text if len(text) <= LINE_CHARS_MAX else f"{text[: LINE_CHARS_MAX - 3]}..."
+    return "".join(char if char.isprintable() else " " for char in shown)
 
 
 def _quantity(shown: dict[str, str]) -> str:

@@ -24,22 +24,18 @@ from edge.errors import (
     TooMany,
     WrongState,
 )
-from edge.storage import catalogue, holds, logs, members, neighbours, trades
+from edge.storage import catalogue, holds, logs, members, neighbours, outbox, trades
 from edge.storage.members import Member
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
 
-_WITHDRAWALS: dict[Status, Withdrawn] = {
-    Status.REJECTED: "rejected",
-    Status.CANCELLED: "cancelled",
-    Status.EXPIRED: "expired",
-}
 _EVENTS: dict[Withdrawn, Event] = {
     "rejected": Event.REJECT,
     "cancelled": Event.CANCEL,
     "expired": Event.EXPIRE,
 }
+CLOCKS_APART_MINUTES_MAX = 60
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -59,12 +55,15 @@ def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Tr
     """Keep a proposal and set its offer aside. Nobody is bound yet."""
     neighbour = _tradeable(tx, proposal.to_village)
     names.member_name(proposal.to_user)
+    if names.asset_code(proposal.offer[0]) == names.asset_code(proposal.request[0]):
+        raise InvalidInput("a trade is of two different assets")
     if not limits.MINUTE_MS // 1000 <= proposal.deadline_s <= limits.DEADLINE_S_MAX:
         raise InvalidInput("a trade's deadline lies one minute to seven days ahead")
     if trades.count_open(tx, member=member.id) >= limits.OPEN_TRADES_PER_MEMBER_MAX:
         raise TooMany(f"{member.name} has {limits.OPEN_TRADES_PER_MEMBER_MAX} open trades")
-    if trades.count_open(tx, neighbour=neighbour.village) >= limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
-        raise TooMany(f"too many trades with {neighbour.village} are open")
+    proposed = trades.count_open(tx, neighbour=neighbour.village, role="from")
+    if proposed >= limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
+        raise TooMany(f"too many proposals to {neighbour.village} are open")
     terms = _terms(tx, neighbour, proposal, from_fee)
     terms_bytes = trade.encode_terms(trade.decode_terms(trade.encode_terms(terms)))
     holds.set_aside(tx, terms, member.account)
@@ -118,57 +117,32 @@ def expire(tx: Tx) -> int:
 # What the other village says
 
 
-def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) -> bool:
-    """Take in a neighbour's words on trades, then do all that is now due; tell whether anything
-    changed. Raises PeerError, and then nothing is changed."""
-    changed = False
-    about = []
+def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) -> set[bytes]:
+    """Take in a neighbour's words on trades, then do all that is now due; return the subjects of
+    which something is new. Raises PeerError, Conflict or TooMany, and then nothing is changed."""
+    heard = {}
+    moved = set()
     for message in messages:
         known, new = _take_in(tx, neighbour, message)
-        changed |= new
-        about.append(known.subject)
-    return advance_all(tx, neighbour, about) or changed
+        heard[known.subject] = message
+        if new:
+            moved.add(known.subject)
+    moved |= advance_all(tx, neighbour, heard)
+    for subject, message in heard.items():
+        outbox.note_knowledge(tx, trades.by_subject(tx, subject), message)
+    for known in trades.unclosed(tx, neighbour.village):
+        outbox.close(tx, neighbour, known)
+    return moved
 
 
-def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> bool:
-    """Do what is due in each trade with a neighbour; tell whether anything changed."""
-    changed = False
-    due = {known.subject: None for known in trades.unclosed(tx, neighbour.village)}
-    for subject in due | dict.fromkeys(about):
+def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> set[bytes]:
+    """Do what is due in each trade with a neighbour; return the subjects that moved."""
+    due = [known.subject for known in trades.unclosed(tx, neighbour.village)]
+    moved = set()
+    for subject in dict.fromkeys([*due, *about]):
         while _step(tx, neighbour, trades.by_subject(tx, subject)):
-            changed = True
-        _close(tx, neighbour, trades.by_subject(tx, subject))
-    return changed
-
-
-def speak(
-    view: View, neighbour: Neighbour, about: Iterable[bytes] = (), turn: int = 0
-) -> list[tuple[SubjectMessage, int]]:
-    """Return what to say to a neighbour about trades, each with the stamp of the row it speaks of:
-    all that is open or not known to have arrived, and what it has just asked `about`.
-
-    If there is more than one message may carry, `turn` moves on through the rest.
-    """
-    known = [found for subject in about if (found := trades.find(view, subject))]
-    asked = {found.subject for found in known}
-    waiting = [
-        found
-        for found in trades.unclosed(view, neighbour.village)
-        if found.subject not in asked and not (found.status is Status.PENDING and found.told)
-    ]
-    room = limits.SUBJECTS_PER_MESSAGE_MAX - len(known)
-    start = turn * room % len(waiting) if len(waiting) > room > 0 else 0
-    chosen = (waiting[start:] + waiting[:start])[: max(room, 0)]
-    return [(_message(view, found), found.changed_ms) for found in known + chosen]
-
-
-def told(tx: Tx, said: Iterable[tuple[bytes, int]]) -> None:
-    """Note that the neighbour has stored what was said about trades, unless they have changed."""
-    for subject, changed_ms in said:
-        known = trades.find(tx, subject)
-        if known is not None and known.changed_ms == changed_ms and not known.told:
-            unbound = known.status in trade.UNBOUND_ENDS and known.to_signature is None
-            trades.keep(tx, subject, told=1, closed=int(unbound or known.closed))
+            moved.add(subject)
+    return moved
 
 
 def receipt(view: View, known: Trade) -> Receipt:
@@ -178,22 +152,24 @@ def receipt(view: View, known: Trade) -> Receipt:
             f"the trade is {known.status}: there is a receipt once it is decided",
             status=known.status,
         )
-    seats = known.terms.seats
-    needed = council.quorum(len(seats))
-    evidence = []
-    for village in (known.terms.from_village, known.terms.to_village):
-        log = OWN_LOG if village != known.neighbour else neighbours.trade_log(view, village)
-        first = trades.first_statement(view, known.subject, log)
-        assert first is not None
-        evidence.append(logs.evidence(view, log, village, first[0], seats, needed))
+    evidence = trades.proofs(view, known)
+    needed = {known.terms.from_village}
+    if known.certificate.value == "COMMIT":
+        needed.add(known.terms.to_village)
+    if not evidence.keys() >= needed:
+        raise WrongState("the proof for a receipt has not come yet", status=known.status)
     return Receipt(
         FORMAT,
         msgspec.Raw(known.terms_bytes),
         known.from_signature,
         known.to_signature,
         known.certificate,
-        tuple(evidence),
+        tuple(evidence.values()),
     )
+
+
+speak = outbox.speak
+told = outbox.told
 
 
 # Terms and checks
@@ -258,8 +234,9 @@ def _take_in(tx: Tx, neighbour: Neighbour, message: SubjectMessage) -> tuple[Tra
         council.verify_certificate(
             message.certificate, known.terms.network, subject, known.terms.seats
         )
-        trades.keep_certificate(tx, subject, message.certificate)
-        new = True
+        if trades.first_statement(tx, subject, OWN_LOG) is not None:  # else there is nothing to end
+            trades.keep_certificate(tx, subject, message.certificate)
+            new = True
     return trades.by_subject(tx, subject), new
 
 
@@ -278,10 +255,10 @@ def _meet(tx: Tx, neighbour: Neighbour, terms_bytes: bytes, message: SubjectMess
     if terms.from_village == own:
         forgotten = trades.add(tx, terms_bytes, terms, "from", signature, ("", ""), None, False)
         return trades.advance(tx, forgotten, Event.EXPIRE, "this box no longer knew of it")
-    if trades.count_open(tx, neighbour=neighbour.village) >= limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
+    # Twice what the proposer's box allows itself, which may know of ends that are not known here.
+    open_here = trades.count_open(tx, neighbour=neighbour.village, role="to")
+    if open_here >= 2 * limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
         raise TooMany("too many of your proposals are open here")
-    if terms.deadline_minute > tx.minute + limits.DEADLINE_S_MAX * 1000 // limits.MINUTE_MS + 60:
-        raise Malformed("the deadline is more than seven days ahead")
     people = message.names or Names("", "")
     _check_names(people)
     member = members.find(tx, people.to_user)
@@ -295,8 +272,17 @@ def _meet(tx: Tx, neighbour: Neighbour, terms_bytes: bytes, message: SubjectMess
         member.id if member else None,
         reserved=False,
     )
-    if terms.deadline_minute < tx.minute:
+    return _refuse_by_clock(tx, known)
+
+
+def _refuse_by_clock(tx: Tx, known: Trade) -> Trade:
+    """End a new proposal whose deadline this village's clock does not allow: no error, since it may
+    be the clock that is wrong, and all else in the message must be heard."""
+    ahead = known.terms.deadline_minute - tx.minute
+    if ahead < 0:
         return trades.advance(tx, known, Event.EXPIRE, "it came after its deadline")
+    if ahead > limits.DEADLINE_S_MAX * 1000 // limits.MINUTE_MS + CLOCKS_APART_MINUTES_MAX:
+        return trades.advance(tx, known, Event.REJECT, "its deadline is over seven days ahead")
     return known
 
 
@@ -319,7 +305,6 @@ def _withdrawn(tx: Tx, known: Trade, withdrawn: Withdrawn) -> bool:
         "expired": "nobody accepted it in time",
     }[withdrawn]
     _end_unbound(tx, known, _EVENTS[withdrawn], reason)
-    trades.keep(tx, known.subject, told=1, closed=1)
     return True
 
 
@@ -375,7 +360,7 @@ def _answer(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
             trades.advance(tx, trades.advance(tx, known, Event.ACCEPT), Event.BOTH_HELD)
             return
     holds.append_no_hold(tx, known, record.to_signature)
-    trades.keep(tx, known.subject, closed=0)
+    trades.keep(tx, known.subject, told=0, closed=0)
 
 
 def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
@@ -405,24 +390,3 @@ def _end(tx: Tx, known: Trade) -> None:
     holds.end_hold(tx, known, certificate)
     reason = "" if settled else f"{known.neighbour} was not bound by it"
     trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)
-
-
-def _close(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
-    """Stop speaking of a trade once the other side needs nothing more from us."""
-    if known.closed or known.certificate is None or known.status not in trade.ENDED:
-        return
-    needs_nothing = known.certificate.value == "ABORT" and known.role == "to"
-    if needs_nothing or trades.has_ended_there(tx, known.subject, neighbour.log):
-        trades.keep(tx, known.subject, closed=1)
-
-
-def _message(view: View, known: Trade) -> SubjectMessage:
-    proposing = known.role == "from" and not known.told
-    return SubjectMessage(
-        terms=msgspec.Raw(known.terms_bytes),
-        from_signature=known.from_signature,
-        names=Names(known.from_user, known.to_user) if proposing else None,
-        withdrawn=_WITHDRAWALS.get(known.status),
-        votes=tuple(trades.votes(view, known.subject)),
-        certificate=known.certificate,
-    )

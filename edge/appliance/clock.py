@@ -10,7 +10,7 @@ SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
 
 
 class Clock:
-    """The wall clock, unless it jumps: a Raspberry Pi wakes in the past and may be set wildly wrong.
+    """The wall clock, unless it jumps: a Raspberry Pi wakes in the past and may be set all wrong.
 
     A jump of more than a day ahead, while no time service has set the clock, is not believed: time
     then goes on from before it. Log order never depends on any of this.

@@ -64,10 +64,12 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 def member_account(member: int) -> str:
+    """Return the account of the member with this number."""
     return f"{MEMBER}{member}"
 
 
 def clearing_account(village: str) -> str:
+    """Return the account of what passes between us and a neighbour."""
     return f"{CLEARING}{village}"
 
 

@@ -55,6 +55,7 @@ class _Signed(msgspec.Struct, frozen=True):
 
 
 def quorum(seats: int) -> int:
+    """Return how many of `seats` decide: 2 of 2, 3 of 4, 5 of 7."""
     return 2 * seats // 3 + 1
 
 

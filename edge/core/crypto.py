@@ -47,6 +47,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def sha256(data: bytes) -> bytes:
+    """Return the 32-byte SHA-256 (FIPS 180-4)."""
     return hashlib.sha256(data).digest()
 
 
@@ -67,9 +68,9 @@ def same(left: bytes, right: bytes) -> bool:
 
 
 def hash_pin(pin: str) -> str:
-    """Return an Argon2id hash in its own text form (RFC 9106). Takes tens of ms and PIN_MEMORY_BYTES.
+    """Return an Argon2id hash in its own text form (RFC 9106).
 
-    The salt comes from libsodium's own generator, since the text form carries it.
+    Takes tens of milliseconds and PIN_MEMORY_BYTES. The salt comes from libsodium's own generator, since the text form carries it.
     """
     return nacl.pwhash.argon2id.str(pin.encode(), opslimit=3, memlimit=PIN_MEMORY_BYTES).decode(
         "ascii"

@@ -91,7 +91,7 @@ class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Registered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The answer: what the sender now is here; for a neighbour our entry and founder's signature."""
+    """The answer: what the sender now is here; to a neighbour our entry and founder's signature."""
 
     status: Literal["candidate", "neighbour"]
     entry: RegistryEntry | None = None
@@ -109,6 +109,7 @@ _registered = msgspec.json.Decoder(Registered)
 
 
 def encode(message: Exchange | Register | Registered) -> bytes:
+    """Return a message as it is sent."""
     return canonical.encode(message)
 
 
@@ -132,6 +133,7 @@ def decode_exchange(body: bytes) -> Exchange:
 
 
 def decode_register(body: bytes) -> Register:
+    """Return a register message; raises TooLarge, Malformed or WrongVersion."""
     return _decode(body, _register)
 
 

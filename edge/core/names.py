@@ -39,6 +39,7 @@ def member_name(text: str) -> str:
 
 
 def village_name(text: str) -> str:
+    """Check a village's name as shown to others: printable, trimmed, in Unicode's NFC form."""
     return _line(text, "village name", limits.VILLAGE_NAME_CHARS_MAX)
 
 
@@ -48,6 +49,7 @@ def note_text(text: str) -> str:
 
 
 def trade_id(text: str) -> str:
+    """Check what a program calls a trade: letters, digits, `.`, `_` and `-`."""
     if len(text) > limits.TRADE_ID_CHARS_MAX or not _TRADE_ID.fullmatch(text):
         raise InvalidInput(f"{_shown(text)} is not a trade id: letters, digits, '.', '_' and '-'")
     return text
@@ -65,6 +67,7 @@ def asset_code(text: str) -> str:
 
 
 def is_asset_code(text: str) -> bool:
+    """Tell whether this is a catalogue code in its one form: `SOLAR-PANEL`."""
     return len(text) <= limits.ASSET_CODE_CHARS_MAX and bool(_ASSET_CODE.fullmatch(text))
 
 

@@ -43,6 +43,7 @@ def encode(receipt: Receipt) -> bytes:
 
 
 def decode(file: bytes) -> Receipt:
+    """Return what a receipt file says, not yet verified. Raises InvalidInput."""
     if len(file) > RECEIPT_BYTES_MAX:
         raise InvalidInput(f"the receipt is over {RECEIPT_BYTES_MAX} bytes")
     try:

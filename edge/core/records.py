@@ -1,7 +1,7 @@
 """The kinds of log entries, public and private side.
 
-A record is canonical JSON of at most RECORD_BYTES_MAX bytes, opaque once written: the bytes written
-are the bytes hashed, stored, served and verified. No record holds personal data or free text. What is
+A record is canonical JSON of at most RECORD_BYTES_MAX bytes, opaque once written: the bytes
+written are the bytes hashed, stored, served and verified. No record holds personal data or free text. What is
 private is sealed: the record carries SHA-256(nonce || private bytes), the box keeps both.
 """
 
@@ -42,8 +42,8 @@ class SealedRecord(_Public, frozen=True, tag="sealed", omit_defaults=True):
 
 
 class HoldRecord(_Public, frozen=True, tag="hold", omit_defaults=True):
-    """This village is bound to a trade. Clearing entries derive from the terms; the member's and the
-    treasury's legs are sealed in `posting`."""
+    """This village is bound to a trade. Clearing entries derive from the terms; the member's and
+    the treasury's legs are sealed in `posting`."""
 
     terms: msgspec.Raw
     from_signature: bytes
@@ -114,6 +114,7 @@ _personal_codec = canonical.Codec(Personal, "personal part", limits.RECORD_BYTES
 
 
 def encode(record: Record) -> bytes:
+    """Return the bytes of a log entry."""
     return canonical.encode(record)
 
 
@@ -126,8 +127,10 @@ def decode(record: bytes) -> Record:
 
 
 def decode_posting(private: bytes) -> Posting:
+    """Return a sealed posting; TooLarge or Malformed if it is not one in canonical form."""
     return _posting_codec.decode(private)
 
 
 def decode_personal(private: bytes) -> Personal:
+    """Return a sealed personal part; TooLarge or Malformed if it is not one in canonical form."""
     return _personal_codec.decode(private)

@@ -68,14 +68,14 @@ def verify(entry: RegistryEntry) -> None:
 
 
 def encode(entry: RegistryEntry) -> bytes:
+    """Return the entry in its canonical form."""
     return canonical.encode(entry)
 
 
 def decode(entry: bytes) -> RegistryEntry:
-    """Return a verified entry from its canonical form."""
-    decoded = _codec.decode(entry)
-    verify(decoded)
-    return decoded
+    """Return an entry from its canonical form. It is verified when it comes, not each time that it
+    is read. Raises Malformed."""
+    return _codec.decode(entry)
 
 
 def encode_list(entries: Iterable[RegistryEntry]) -> bytes:

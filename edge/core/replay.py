@@ -144,13 +144,13 @@ class Replay:
         if decoded.minute < self._minute:
             raise _fault(index, "its minute goes back", f"{self._minute} or later", decoded.minute)
         self._minute = decoded.minute
-        is_first, is_village = index == 0, isinstance(decoded, records.VillageRecord)
-        if is_first != is_village:
-            expected = "village" if is_first else "anything but village"
+        kind = type(decoded)
+        if (index == 0) != (kind is records.VillageRecord):
+            expected = "village" if index == 0 else "anything but village"
             raise _fault(index, "its kind", expected, decoded.__struct_config__.tag)
-        if private is not None and not isinstance(decoded, _WITH_PRIVATE):
+        if private is not None and kind not in _WITH_PRIVATE:
             raise _fault(index, "its private row", None, "one")
-        said: Said = _TAKE[type(decoded)](self, index, decoded, private)
+        said: Said = _TAKE[kind](self, index, decoded, private)
         return said
 
     def counters(self, account: str, code: str, reserved: int) -> Counters:
@@ -324,7 +324,7 @@ class Replay:
 
 _SUBJECT_BYTES: Final = 32
 _SEALED_PREFIX: Final = b'{"kind":"sealed",'
-_WITH_PRIVATE: Final = (records.SealedRecord, records.HoldRecord)
+_WITH_PRIVATE: Final = frozenset({records.SealedRecord, records.HoldRecord})
 _TAKE: Final[Mapping[type, Callable[..., Said]]] = {
     records.VillageRecord: Replay._village_record,
     records.AssetRecord: Replay._asset_record,

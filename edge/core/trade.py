@@ -9,6 +9,7 @@ Once a village is bound (its hold is in its log), no clock ends the hold: only a
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -114,11 +115,16 @@ def subject_of(terms_bytes: bytes) -> bytes:
 
 
 def encode_terms(terms: Terms) -> bytes:
+    """Return the bytes that both parties sign."""
     return canonical.encode(terms)
 
 
+@lru_cache(512)
 def decode_terms(terms_bytes: bytes) -> Terms:
-    """Return well-formed terms; raises Malformed naming the first thing wrong with them."""
+    """Return well-formed terms; raises Malformed naming the first thing wrong with them.
+
+    Remembered, since each exchange reads all open trades.
+    """
     terms = _terms_codec.decode(terms_bytes)
     for wrong, what in _faults(terms):
         if wrong:
@@ -190,7 +196,7 @@ Statement = Literal["hold", "no-hold"]
 
 class Facts(msgspec.Struct, frozen=True):
     """What one side's committed rows say about a subject. A statement is the first hold or no-hold
-    of that side's log; *proven* means that a quorum of the seats has cosigned a checkpoint over it."""
+    of a side's log; *proven* means that a quorum of the seats has cosigned a checkpoint over it."""
 
     role: Role
     mine: Statement | None

@@ -10,8 +10,8 @@ from edge.core.trade import Quantity, Role, Status, Terms
 
 _FREE = "{Your} {gives} {are} free again."
 _ENDS_ITSELF = (
-    "This ends by itself as soon as that box is reached again; until then no clock ends it, and "
-    "neither side can take it back."
+    "This ends by itself as soon as that box is reached; until then no clock ends it, and neither "
+    "side can take it back."
 )
 _BOUND = (
     "Both villages are bound, and {your} {gives} {are} held. Waiting for the box of {village} to "
@@ -34,13 +34,13 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
     ("from", Status.CANCELLED): _ENDED + _FREE,
     ("from", Status.EXPIRED): _ENDED + _FREE,
     ("to", Status.PENDING): (
-        "Waiting for {your} answer. Once accepted, {gives} {are} held until the trade has ended. "
-        "Nothing is held now; without an answer the offer ends after {deadline}."
+        "Waiting for {your} answer. Once accepted, {your} {gives} {are} held until the trade has "
+        "ended. Nothing is held now, and without an answer the offer ends after {deadline}."
     ),
     ("to", Status.ACCEPTED): (
-        "{You} accepted, and {your} {gives} {are} held. Waiting for the box of {village} to "
-        "confirm: {gives} {come} back if the offer was withdrawn or had run out before it heard of "
-        "this. " + _ENDS_ITSELF
+        "{You} accepted: this village is bound, and {your} {gives} {are} held. Waiting for the box "
+        "of {village} to confirm. Only if the offer had ended before it heard of this does what is "
+        "held come back. " + _ENDS_ITSELF
     ),
     ("to", Status.HELD): _BOUND,
     ("to", Status.SETTLED): _DONE,
@@ -50,7 +50,7 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
     ("to", Status.EXPIRED): _ENDED + "Nothing was held.",
 }
 _UNREACHED = " The box of {village} has not been reached yet; this box keeps trying."
-_SILENT = " It was last heard from on {silent_since}."
+_SILENT = " That box was last heard from on {silent_since}."
 
 
 def describe(

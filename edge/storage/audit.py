@@ -254,20 +254,20 @@ class _Walk:
 
     def _check_nodes(self, start: int, nodes: list[tuple[int, int, bytes]]) -> None:
         """Compare the stored nodes with those that the chunk from `start` has completed."""
-        found: list[tuple[int, bytes]] = []
+        found: list[tuple[int, int, bytes]] = []
         for level in range(1, self.size.bit_length()):
-            low = position(self._log.id, level, start >> level)
-            high = position(self._log.id, level, self.size >> level)
+            low, high = start >> level, self.size >> level
             if low != high:
-                found += self._view.conn.execute(_NODES, (low, high))
+                between = (position(self._log.id, level, low), position(self._log.id, level, high))
+                found += self._view.conn.execute(_NODES, between)
         nodes.sort()
-        if found == [(position(self._log.id, *node[:2]), node[2]) for node in nodes]:
+        if found == nodes:
             return
-        stored = dict(found)
+        stored = {(level, index): hash_ for level, index, hash_ in found}
         for level, index, hash_ in sorted(nodes, key=lambda node: (node[1] + 1 << node[0], node)):
-            seen = stored.get(position(self._log.id, level, index))
-            if seen != hash_:
-                raise difference(_node(self._log, level, index), "its hash", hash_, seen)
+            if stored.get((level, index)) != hash_:
+                where = _node(self._log, level, index)
+                raise difference(where, "its hash", hash_, stored.get((level, index)))
 
     def _check_checkpoint(self) -> None:
         """Check all checkpoints at the size that is reached."""
@@ -338,8 +338,9 @@ _OWN_ENTRIES: Final = (
     " FROM entry e LEFT JOIN sealed s ON s.idx = e.position"
     " WHERE e.position >= ? AND e.position < ? ORDER BY e.position"
 )
-_NODES: Final = (
-    "SELECT position, hash FROM node WHERE position >= ? AND position < ? ORDER BY position"
+_NODES: Final = (  # as (level, index, hash)
+    "SELECT position >> 40 & 63, position & 1099511627775, hash FROM node"
+    " WHERE position >= ? AND position < ? ORDER BY position"
 )
 
 

@@ -1,4 +1,4 @@
-"""Two catalogues, this village's and a neighbour's: an asset can be traded if both mean the same."""
+"""This village's catalogue and a neighbour's: an asset is traded if both mean the same by it."""
 
 from edge.core import names, trade
 from edge.core.accounts import Asset

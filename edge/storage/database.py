@@ -10,7 +10,7 @@ from edge.errors import BoxError, ConfigError, CorruptDatabase, DiskFull, Storag
 
 SCHEMA_VERSION = 1
 BUSY_MS = 5_000
-CACHE_KIB = 8_192
+CACHE_KIB = 4_096
 
 
 def open_writer(path: Path, create: bool = False) -> sqlite3.Connection:
@@ -94,10 +94,11 @@ def warnings() -> list[str]:
     version = sqlite3.sqlite_version_info
     if version > fixed_since[-1] or any(f[:2] == version[:2] and f <= version for f in fixed_since):
         return []
-    return [
+    found = (
         f"SQLite {sqlite3.sqlite_version} can lose commits when two connections write at once: "
         "never write to the ledger with another program"
-    ]
+    )
+    return [found]
 
 
 def explain(error: sqlite3.Error, path: Path) -> BoxError:

@@ -14,7 +14,7 @@ from edge.storage.tx import OWN_LOG, Tx
 
 
 def set_aside(tx: Tx, terms: trade.Terms, account: str) -> None:
-    """Reserve what the proposer's side will owe: privately, not in the log. Raises LimitExceeded."""
+    """Reserve what the proposer's side gives: privately, not in the log. Raises LimitExceeded."""
     ledger.reserve(tx, debits(trade.entries(terms, "from", account)))
 
 

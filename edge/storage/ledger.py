@@ -179,7 +179,8 @@ def _change(tx: Tx, column: str, account: str, code: str, amount: int) -> int:
 
 
 def _check_room(tx: Tx, entry: Entry) -> None:
-    """Raise LimitExceeded if a counter could not take all that is pending, and this entry."""
+    """Raise LimitExceeded if a counter could not take all that is pending, and this entry (an
+    account has at most two on one side of a posting: an amount and a fee)."""
     have = counters(tx, entry.account, asset(tx, entry.asset))
     used = (
         have.credits_posted + have.credits_pending

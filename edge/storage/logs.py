@@ -190,8 +190,8 @@ def evidence(
     (text,) = view.one("SELECT note FROM checkpoint WHERE log = ? AND size = ?", log, size)
     marks = ",".join("?" * len(seats))
     lines = view.all(
-        "SELECT line FROM cosignature WHERE log = ? AND size = ?"
-        f" AND village IN ({marks}) ORDER BY village",
+        f"SELECT line FROM cosignature WHERE log = ? AND size = ? AND village IN ({marks})"  # noqa: S608
+        " ORDER BY village",
         log,
         size,
         *(seat.village for seat in seats),

@@ -62,15 +62,6 @@ def everyone(view: View) -> list[Member]:
     return [_member(row) for row in view.all(f"{_COLUMNS} ORDER BY folded")]
 
 
-def set_pin(tx: Tx, member: Member, pin_hash: str) -> None:
-    """Replace the PIN; sessions signed in with the old one end."""
-    tx.run(
-        "UPDATE member SET pin_hash = ?, session_epoch = session_epoch + 1 WHERE id = ?",
-        pin_hash,
-        member.id,
-    )
-
-
 def account_named(view: View, name: str) -> str:
     """Return the account of a member, or `treasury`; raises UnknownMember."""
     return TREASURY if name.casefold() == TREASURY else named(view, name).account

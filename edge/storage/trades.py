@@ -61,7 +61,7 @@ def add(
     member: int | None,
     reserved: bool,
 ) -> Trade:
-    """Keep a new trade as PENDING. Raises Conflict if its (from_village, trade_id) has other terms."""
+    """Keep a new trade as PENDING. Raises Conflict if its (village, trade_id) has other terms."""
     subject = trade.subject_of(terms_bytes)
     if tx.one(
         "SELECT 1 FROM trade WHERE from_village = ? AND trade_id = ?",
@@ -120,9 +120,9 @@ def everyone(view: View, limit: int = 1_000) -> list[Trade]:
 
 
 def of_member(view: View, member: int, limit: int = 100) -> list[Trade]:
-    """Return a member's trades: those that have not ended first, then newest first."""
+    """Return a member's trades: those that have not ended first, then by latest change."""
     rows = view.all(
-        f"{_COLUMNS} WHERE member = ? ORDER BY status IN ({_ENDED}), created_ms DESC, subject"
+        f"{_COLUMNS} WHERE member = ? ORDER BY status IN ({_ENDED}), changed_ms DESC, subject"
         " LIMIT ?",
         member,
         limit,
@@ -191,7 +191,7 @@ def keep_certificate(tx: Tx, subject: bytes, certificate: council.Certificate) -
 def keep_vote(tx: Tx, subject: bytes, vote: council.Vote) -> bool:
     """Keep a seat's checked vote; tell whether it was new.
 
-    Raises Malformed if the seat has said something else before: misbehaviour, whose first word stays.
+    Raises Malformed if the seat has said something else before: misbehaviour; its first word stays.
     """
     row = tx.one(
         "SELECT value FROM vote WHERE subject = ? AND village = ? AND round = ? AND step = ?",

@@ -64,7 +64,7 @@ class Writer:
             result = write(tx)
         except (AssertionError, sqlite3.Error):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is the caller's, and goes back to it
             self.conn.execute("ROLLBACK TO one")
             self.conn.execute("RELEASE one")
             tx.return_to(mark)
@@ -92,15 +92,16 @@ class Writer:
 
 
 class CommitFailed(Exception):
-    """Nobody knows what is on the disk: the process must stop, and start again from what is there."""
+    """Nobody knows what is on the disk: the process must stop, and begin again from that."""
 
 
 def last_stamp_ms(view: View) -> int:
-    """Return the greatest stamp that the own log shows, 0 for an empty one."""
+    """Return the greatest stamp that the own log and the open trades show, 0 for an empty log."""
     size = logs.size_of(view, OWN_LOG)
     if size == 0:
         return 0
     minute = records.decode(logs.record_at(view, OWN_LOG, size - 1)).minute
     row = view.one("SELECT posting FROM sealed ORDER BY idx DESC LIMIT 1")
     sealed_ms = records.decode_posting(row[0]).stamp_ms if row else 0
-    return max(minute * limits.MINUTE_MS, sealed_ms)
+    (changed_ms,) = view.one("SELECT max(changed_ms) FROM trade WHERE closed = 0")
+    return max(minute * limits.MINUTE_MS, sealed_ms, changed_ms or 0)

@@ -88,7 +88,7 @@ class Frame:
 
     @web.middleware
     async def errors_as_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Show problem documents (transport.problems) to people as pages, to programs as they are."""
+        """Show problem documents (transport.problems) to people as pages."""
         answer = await handler(request)
         if not isinstance(answer, web.Response) or answer.content_type != problems.CONTENT_TYPE:
             return answer

@@ -1,5 +1,7 @@
 """Who is signed in: an encrypted cookie, and the token that each form must bring back."""
 
+import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Final
 
@@ -13,44 +15,52 @@ from edge.storage import members
 from edge.storage.members import Member
 from edge.storage.tx import Runner
 
+# aiohttp-session 2.12 keeps its session under a text key, against which aiohttp 3.14 warns.
+warnings.filterwarnings("ignore", category=web.NotAppKeyWarning, module="aiohttp_session")
+
 SESSION_S_MAX: Final = 30 * 86_400
 TOKEN_BYTES: Final = 16
 
 
 class CookieStorage(AbstractStorage):
-    """Sessions in cookies of two names, one for each scheme, both with the village's id in them.
+    """Sessions in encrypted cookies, named after the village, the scheme and what they are for.
 
     Cookies are shared by all ports of a host: without the id two boxes on one computer would sign
-    each other out. Over HTTPS the cookie is Secure and `__Host-`, so that nothing served over plain
-    HTTP can set or replace it; over plain HTTP (this computer only) neither is possible.
+    each other out. Over HTTPS a cookie is Secure and `__Host-`, so that nothing served over plain
+    HTTP can set or replace it; over plain HTTP (this computer only) neither is possible. The token
+    of a sign-in form has a cookie of its own: a visitor who comes by a link from elsewhere brings
+    no SameSite=Strict cookie, and must not lose the one that is there.
     """
 
     def __init__(self, key: bytes, village: str) -> None:
         super().__init__()
-        self._plain = _storage(key, f"village-edge-{village}", secure=False)
-        self._secure = _storage(key, f"__Host-village-edge-{village}", secure=True)
+        self._cookies = {
+            (secure, signed_in): _cookie(key, f"village-edge-{village}", secure, signed_in)
+            for secure in (False, True)
+            for signed_in in (False, True)
+        }
 
     async def load_session(self, request: web.Request) -> Session:
-        storage = self._of(request)
-        try:
-            return await storage.load_session(request)
-        except ValueError:  # not text of ours at all
-            return storage.empty_session()
+        for signed_in in (True, False):
+            cookie = self._cookies[request.secure, signed_in]
+            with contextlib.suppress(ValueError):  # not text of ours at all
+                session = await cookie.load_session(request)
+                if not session.empty:
+                    return session
+        return await self.new_session()
 
     async def save_session(
         self, request: web.Request, response: web.StreamResponse, session: Session
     ) -> None:
-        storage = self._of(request)
+        cookie = self._cookies[request.secure, session.empty or "member" in session]
         if session.empty:  # a browser lets go of a `__Host-` cookie only if told so securely
-            response.del_cookie(storage.cookie_name, path="/", secure=request.secure, httponly=True)
-            return
-        await storage.save_session(request, response, session)
+            name = cookie.cookie_name
+            response.del_cookie(name, path="/", secure=request.secure, httponly=True)
+        else:
+            await cookie.save_session(request, response, session)
 
     async def new_session(self) -> Session:
-        return await self._plain.new_session()
-
-    def _of(self, request: web.Request) -> NaClCookieStorage:
-        return self._secure if request.secure else self._plain
+        return Session(None, data=None, new=True, max_age=SESSION_S_MAX)
 
 
 async def begin(request: web.Request, member: Member, random: Callable[[int], bytes]) -> None:
@@ -94,10 +104,10 @@ async def check_token(request: web.Request, sent: str) -> None:
         )
 
 
-def _storage(key: bytes, name: str, secure: bool) -> NaClCookieStorage:
+def _cookie(key: bytes, name: str, secure: bool, signed_in: bool) -> NaClCookieStorage:
     return NaClCookieStorage(
         key,
-        cookie_name=name,
+        cookie_name=("__Host-" if secure else "") + name + ("" if signed_in else "-door"),
         max_age=SESSION_S_MAX,
         path="/",
         secure=secure,

@@ -89,7 +89,8 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Home(msgspec.Struct, frozen=True):
-    """`known`: assets that the catalogues here and of the neighbours have."""
+    """`trades`: those that wait for this member first, those that have ended last. `known`: assets
+    in the catalogues here and of the neighbours."""
 
     balances: list[Balance]
     trades: list[TradeView]
@@ -97,13 +98,18 @@ class Home(msgspec.Struct, frozen=True):
     places: list[Place]
     known: list[str]
 
+    @property
+    def open_trades(self) -> int:
+        return sum(not trade.ended for trade in self.trades)
+
 
 def home(view: View, member: Member, now_ms: int) -> Home:
     everyone = neighbours.everyone(view)
+    all_shown = [shown(view, found, now_ms) for found in trades.of_member(view, member.id)]
     others = [each.name for each in members.everyone(view) if each.id != member.id]
     return Home(
         balances(view, member),
-        [shown(view, found, now_ms) for found in trades.of_member(view, member.id)],
+        sorted(all_shown, key=lambda trade: (trade.ended, "accept" not in trade.steps)),
         others[:MEMBERS_SHOWN_MAX],
         [Place(each.village, each.entry.name, each.trouble) for each in everyone],
         catalogue(view, everyone),

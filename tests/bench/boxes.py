@@ -28,10 +28,11 @@ async def rows(folder: Path) -> list[Row]:
         sync_s = await _sync(seller, buyer)
         trades, written = await _trade(buyer, seller)
         idle = await _idle(buyer)
+        buyer.stop()
+        began = await _start_s(buyer)
     finally:
         seller.end()
         buyer.end()
-    began = await _start_s(buyer)
     return [
         Row(f"sync of {RECORDS:,} records into a fresh copy", sync_s, "s", 1.0, "less"),
         Row("trade, accepted to both settled, p50", trades[TRADES // 2], "ms", 20, "less"),

@@ -1,4 +1,4 @@
-"""Payments on one ledger: the product's store on a real file, beside bare SQLite on the same disk."""
+"""Payments on one ledger: the product's store on a real file, beside bare SQLite on that disk."""
 
 import asyncio
 import resource

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge import app, control
 from edge.config import VillageSettings
@@ -33,20 +33,16 @@ class RealBox:
             self.folder, VillageSettings(village, f"Village {village}", 38.45, -93.85)
         )
 
-    async def start(self, crash_at: str = "") -> None:
+    async def start(self, crash_at: str = "", odd: str = "") -> None:
         """Start the box and wait until it answers. `crash_at` names a point where it is to be
-        killed; see crashing.py. After the first start it keeps its federation port, as a real box
-        does."""
+        killed, see crashing.py; `odd` what is odd about its machine, see odd.py. After the first
+        start it keeps its federation port, as a real box does."""
         listening = {"listen.federation": "127.0.0.1:0"} | self._settings
         settings = {"listen.page": "127.0.0.1:0", "listen.page_tls": ""} | listening
-        module = "tests.integration.crashing" if crash_at else "edge"
+        module = "tests.integration.crashing" if crash_at else odd_module(odd)
         command = [sys.executable, "-m", module, "serve", "--dir", str(self.folder)]
         command += [f"--set={name}={value}" for name, value in settings.items()]
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("VILLAGE_EDGE_")
-        } | {"CRASH_AT": crash_at, "PYTHONPATH": str(ROOT)}
+        environment = environment_of({"CRASH_AT": crash_at, "ODD": odd})
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         await until(self._answers, f"{self.village} serves")
@@ -97,6 +93,39 @@ class RealBox:
             await self.ask(control.Status())
             return True
         return False
+
+
+class Done(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def village_edge(
+    *arguments: str | Path, stdin: bytes = b"", odd: str = "", **environment: str
+) -> Done:
+    """Run one command in a process of its own, as a steward does."""
+    done = subprocess.run(
+        [sys.executable, "-m", odd_module(odd), *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        env=environment_of({"ODD": odd} | environment),
+        check=False,
+        timeout=WAIT_S_MAX,
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def environment_of(more: dict[str, str]) -> dict[str, str]:
+    """Return this process's environment without settings of a box, and with `more`."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("VILLAGE_EDGE_")}
+    return kept | {"PYTHONPATH": str(ROOT)} | more
+
+
+def odd_module(odd: str) -> str:
+    return "tests.integration.odd" if odd else "edge"
 
 
 async def until(condition: Callable[[], Any], what: str, seconds: float = WAIT_S_MAX) -> Any:

@@ -1,6 +1,7 @@
 """kill -9 of either box at every named point of a trade, then a restart: both settle, or neither."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,25 @@ POINTS = [
 
 
 @pytest.fixture
-async def boxes(tmp_path: Path) -> AsyncIterator[dict[str, RealBox]]:
+def boxes(tmp_path: Path) -> Iterator[dict[str, RealBox]]:
     made = {village: RealBox(tmp_path, village) for village in (PROPOSER, ACCEPTOR)}
-    try:
-        for box in made.values():
-            await box.start()
-        await befriend(made[PROPOSER], made[ACCEPTOR])
-        await made[PROPOSER].ask(control.MemberAdd("Alice", "1234"))
-        await made[PROPOSER].ask(control.Issue("Alice", "500"))
-        await made[ACCEPTOR].ask(control.MemberAdd("Bob", "1234"))
-        await made[ACCEPTOR].ask(control.Declare("Bob", "Solar Panel", "1"))
-        yield made
-    finally:
-        for box in made.values():
-            box.end()
+    yield made
+    for box in made.values():
+        box.end()
+
+
+async def open_for_trade(boxes: dict[str, RealBox], victim: str, point: str) -> None:
+    """Start both boxes, the victim with its crash point, and make them neighbours with something to
+    trade."""
+    starts = [box.start(point if box.village == victim else "") for box in boxes.values()]
+    await asyncio.gather(*starts)
+    proposer, acceptor = boxes[PROPOSER], boxes[ACCEPTOR]
+    await proposer.ask(control.MemberAdd("Alice", "1234"))
+    await proposer.ask(control.Issue("Alice", "500"))
+    await acceptor.ask(control.MemberAdd("Bob", "1234"))
+    await acceptor.ask(control.Declare("Bob", "Solar Panel", "1"))
+    await befriend(proposer, acceptor)
+    await until(lambda: knows_catalogue(proposer), "the catalogue of the acceptor is synced")
 
 
 def test_every_stage_is_tried() -> None:
@@ -48,9 +54,7 @@ def test_every_stage_is_tried() -> None:
 @pytest.mark.parametrize(("village", "point"), POINTS)
 async def test_both_or_neither(boxes: dict[str, RealBox], village: str, point: str) -> None:
     proposer, acceptor, victim = boxes[PROPOSER], boxes[ACCEPTOR], boxes[village]
-    await until(lambda: knows_catalogue(proposer), "the catalogue of the acceptor is synced")
-    victim.stop()
-    await victim.start(crash_at=point)
+    await open_for_trade(boxes, village, point)
     id_ = await propose(proposer, victim)
     if id_ is not None:
         await accept(acceptor, id_, victim)

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from edge import trade_escrow
 from edge.core import checkpoint, council, crypto, receipt
-from edge.storage import trades
+from edge.errors import AuditDifference
+from edge.storage import audit, trades
 from tests.simulation.world import Village, World
 
 BOUND_OPEN: Final = ("ACCEPTED", "HELD")
@@ -65,10 +66,17 @@ class Book:
             raise LawBroken("one statement", f"{own} has spoken twice on {subject.hex()[:8]}")
         self.said[subject] = said["kind"]
         if said["kind"] == "hold":
-            if b64decode(said["from_signature"]) == b"" or b64decode(said["to_signature"]) == b"":
-                raise LawBroken("one statement", f"{own} holds without both signatures")
+            self._signed(said, own)
             self.legs[subject] = sealed + clearing_legs(said["terms"], own)
             _add(self.pending, self.legs[subject], 1)
+
+    def _signed(self, said: dict[str, Any], own: str) -> None:
+        terms = said["terms"]
+        keys = {name: b64decode(key) for name, key in terms["seats"]}
+        for role in ("from", "to"):
+            signature = b64decode(said[f"{role}_signature"])
+            if not crypto.verify(keys[terms[f"{role}_village"]], as_signed(terms), signature):
+                raise LawBroken("both have signed", f"{own} holds without the {role} signature")
 
     def _end(self, said: dict[str, Any]) -> None:
         subject = b64decode(said["subject"])
@@ -104,10 +112,16 @@ class Laws:
         self.books: dict[str, Book] = defaultdict(Book)
         self.lowered: dict[tuple[str, str, str], int] = {}  # what a lowered limit found in use
         self.certified: dict[bytes, str] = {}
+        self._checked: set[tuple[bytes, bytes]] = set()  # subjects and certificates
+        self._seen: dict[str, int] = {}  # how many changes each disk had, when last looked at
         world.after_commit = self.committed
 
     def committed(self, village: Village) -> None:
-        """Look at one village's disk after a commit."""
+        """Look at one village's disk after a commit, if anything on it has changed."""
+        changes = village.conn.total_changes
+        if self._seen.get(village.name) == changes:
+            return
+        self._seen[village.name] = changes
         book = self.books[village.name]
         self._log(village, book)
         self._balances(village, book)
@@ -139,6 +153,7 @@ class Laws:
                     )
                 self._same_end(subject, status, village, self.world.villages[neighbour])
             self._nothing_left(village)
+            self._audit(village)
             self._whole_copies(village)
             self._receipts(village)
         self._mirrors()
@@ -292,6 +307,9 @@ class Laws:
             value = self.certified.setdefault(subject, said["value"])
             if value != said["value"]:
                 raise LawBroken("one certificate", f"two for {subject.hex()[:8]}")
+            if (subject, certificate) in self._checked:
+                continue
+            self._checked.add((subject, certificate))
             signed = council.vote_bytes(
                 b64decode(terms["network"]), subject, said["round"], "precommit", value
             )
@@ -340,6 +358,12 @@ class Laws:
         if left:
             raise LawBroken("nothing is left held", f"{village.name}: {left}")
 
+    def _audit(self, village: Village) -> None:
+        try:
+            village.look(audit.audit)
+        except AuditDifference as error:
+            raise LawBroken("the audit passes", f"{village.name}: {error.detail}") from error
+
     def _whole_copies(self, village: Village) -> None:
         for _, owner, size in self._copied(village):
             if size != len(self.books[owner].records):
@@ -374,9 +398,13 @@ class Laws:
         ).fetchall()
 
 
+def as_signed(terms: dict[str, Any]) -> bytes:
+    """Return terms in their one form: no spaces, the order of the fields kept."""
+    return json.dumps(terms, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 def subject_of(terms: dict[str, Any]) -> bytes:
-    """Return the hash of terms in their one form: no spaces, the order of the fields kept."""
-    return sha256(json.dumps(terms, separators=(",", ":"), ensure_ascii=False).encode()).digest()
+    return sha256(as_signed(terms)).digest()
 
 
 def clearing_legs(terms: dict[str, Any], own: str) -> Legs:

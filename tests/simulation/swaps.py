@@ -13,7 +13,7 @@ from typing import Any, Final
 from edge import desk, trade_escrow
 from edge.core.accounts import clearing_account
 from edge.errors import BoxError, Refused, Unreachable
-from edge.storage import ledger, logs, members, trades
+from edge.storage import ledger, logs, members, neighbours, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx
 from edge.trade_escrow import Proposal
@@ -75,11 +75,11 @@ class Story:
         for name in self.people[village.name]:
             desk.add_member(tx, name, "")
             if rng.random() < 0.8:
-                desk.issue(tx, name, str(rng.randint(20, 400)))
+                desk.issue(tx, name, str(rng.randint(100, 600)))
             else:
                 desk.set_limit(tx, name, "AT", str(rng.randint(20, 200)))
             for resource, decimals in (*SHARED.items(), *own):
-                if rng.random() < 0.7:
+                if rng.random() < 0.9:
                     amount = f"{rng.randint(2, 12)}{'.5' if decimals else ''}"
                     desk.declare(tx, name, resource, amount, decimals)
         desk.issue(tx, "treasury", "50")
@@ -109,16 +109,16 @@ class Story:
 
     def _random_act(self) -> Act:
         acts: list[tuple[int, Callable[[], Act]]] = [
-            (6, self._propose if self.proposals_left else self._accept),
-            (6, self._accept),
+            (7, self._propose if self.proposals_left else self._accept),
+            (9, self._accept),
             (1, self._reject),
-            (2, self._cancel),
+            (1, self._cancel),
             (3, self._pay),
             (1, self._relimit),
-            (8, self._exchange),
-            (3, self._cross),
+            (9, self._exchange),
+            (4, self._cross),
             (2, self._replay),
-            (3, self._power_cut),
+            (4, self._power_cut),
             (2, self._clock),
             (1, self._expire),
         ]
@@ -130,8 +130,8 @@ class Story:
         rng = self.rng
         village, other = rng.sample(self.both, 2)
         person = rng.choice(self.people[village.name])
-        to_user = rng.choice((*self.people[other.name], "Nobody"))
-        token = ("AT", f"{rng.randint(1, 90)}.{rng.randint(0, 99):02}")
+        to_user = rng.choice(self.people[other.name]) if rng.random() < 0.95 else "Nobody"
+        token = ("AT", f"{rng.randint(1, 60)}.{rng.randint(0, 99):02}")
         goods = self._goods(village, other)
         offer, request = rng.choice(((token, goods), (goods, token)))
         if rng.random() < 0.1:
@@ -147,7 +147,7 @@ class Story:
 
     def _goods(self, village: Village, other: Village) -> tuple[str, str]:
         owner = self.rng.choice((village, other)).name
-        choices = [*SHARED.items(), *SHARED.items(), ALONE[owner], AT_ODDS[owner]]
+        choices = [*SHARED.items()] * 4 + [ALONE[owner], AT_ODDS[owner]]
         name, decimals = self.rng.choice(choices)
         part = f".{self.rng.randint(0, 10**decimals - 1):0{decimals}}" if decimals else ""
         return name, f"{self.rng.randint(1, 4)}{part}"
@@ -175,6 +175,7 @@ class Story:
                 member = members.by_id(tx, known.member)
                 assert member is not None
                 do(tx, member, known)
+                self.world.counts[f"{what} asked"] += 1
 
         return self._ask(what, village, answer)
 
@@ -188,7 +189,7 @@ class Story:
         """Set a line, as a steward may at any time, also below what is in use."""
         village, other = self.rng.sample(self.both, 2)
         code = self.rng.choice(("AT", "SOLAR-PANEL"))
-        amount = self.rng.choice(("0", "5", "200"))
+        amount = self.rng.choice(("3", "40", "900"))
 
         def relimit(tx: Tx) -> None:
             account = clearing_account(other.name)
@@ -258,12 +259,17 @@ class Story:
         rng, world = self.rng, self.world
         if rng.random() < 0.6:
             world.now_ms += rng.choice((1_000, MINUTE_MS, 20 * MINUTE_MS, 2 * HOUR_MS, DAY_MS))
+            await self._expire_all()
             return
         village = rng.choice(self.both)
         before = village.offset_ms
         village.offset_ms = rng.choice((-HOUR_MS, -5 * MINUTE_MS, 0, 5 * MINUTE_MS, HOUR_MS))
         if village.offset_ms != before:
             world.note(f"clock jumps {'forth' if village.offset_ms > before else 'back'}")
+
+    async def _expire_all(self) -> None:
+        for village in self.both:
+            await self._ask("expire", village, trade_escrow.expire)
 
     def _restart(self, village: Village) -> None:
         village.start()
@@ -278,11 +284,14 @@ class Story:
             village.crash_in = None
             if not village.up:
                 self._restart(village)
+        if self.rng.random() < 0.3:
+            self.world.note("late healing")
+            self.world.now_ms += 9 * DAY_MS
+            await self._step([self._expire_all()])
         await self._until(self._bound_ended, EXCHANGES_TO_END_MAX, "every bound trade ended")
         self.world.now_ms += 9 * DAY_MS
-        for village in self.both:
-            await self._step([self._ask("expire", village, trade_escrow.expire)])
-        await self._until(self._at_rest, EXCHANGES_TO_REST_MAX, "nobody has more to say")
+        await self._step([self._expire_all()])
+        await self._until(self._is_quiet, EXCHANGES_TO_REST_MAX, "nobody has more to say")
         self.laws.at_rest()
 
     async def _until(self, done: Callable[[], bool], exchanges_max: int, what: str) -> None:
@@ -299,8 +308,14 @@ class Story:
     def _bound_ended(self) -> bool:
         return not self._count("status IN ('ACCEPTED', 'HELD')")
 
-    def _at_rest(self) -> bool:
-        return not self._count("closed = 0")
+    def _is_quiet(self) -> bool:
+        """Nothing is left to say on any trade, and each has the whole log of the other."""
+        sizes = {v.name: v.look(lambda view: logs.size_of(view, OWN_LOG)) for v in self.both}
+        known = {
+            other: v.look(lambda view, o=other: logs.size_of(view, neighbours.log_of(view, o)))  # type: ignore[misc]
+            for v, other in zip(self.both, reversed(PEOPLE), strict=True)
+        }
+        return sizes == known and not self._count("closed = 0")
 
     def _count(self, condition: str) -> int:
         sql = f"SELECT count(*) FROM trade WHERE {condition}"
@@ -312,11 +327,12 @@ class Story:
                 self.world.note(f"{role} {status}")
 
 
-def play(seed: int) -> Counter[str]:
-    """Play one story; what fails names its seed."""
+def play(seed: int) -> tuple[Counter[str], str]:
+    """Play one story; return what happened, counted, and the trace. What fails names its seed."""
     story = Story(seed)
     try:
-        return asyncio.run(story.run())
+        counts = asyncio.run(story.run())
+        return counts, story.world.trace()
     except LawBroken as broken:
         raise LawBroken(broken.law, f"{broken} (seed={seed})") from broken
     except BaseException as error:

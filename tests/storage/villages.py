@@ -1,5 +1,7 @@
-"""Villages for the tests of storage: the product's writer and drivers on databases of the test's own,
-without tasks or network. What one says to another is handed over as bytes, at once."""
+"""Villages for the tests of storage: the product's writer and drivers on the tests' own databases.
+
+There are no tasks and no network: what one village says to another is handed over at once.
+"""
 
 import random
 import sqlite3
@@ -88,13 +90,13 @@ def say(speaker: Village, hearer: Village, turn: int = 0) -> bool:
     heard = speaker.write(
         lambda tx: receive(tx, trade_escrow, messages.decode_exchange(answer), said.rows)
     )
-    return heard.moved or heard.partial or said.is_partial
+    return bool(heard.moved or heard.partial or said.is_partial)
 
 
 def sync(a: Village, b: Village) -> None:
     """Let two villages talk until both are silent."""
     for _ in range(ROUNDS_MAX):
-        if not (any([say(a, b), say(b, a)])):
+        if not any([say(a, b), say(b, a)]):
             return
     raise AssertionError("the villages do not come to an end")
 
@@ -112,9 +114,7 @@ def propose(
 
 def accept(b: Village, subject: bytes) -> Trade:
     return b.write(
-        lambda tx: trade_escrow.accept(
-            tx, members.named(tx, "Bob"), trades.by_subject(tx, subject)
-        )
+        lambda tx: trade_escrow.accept(tx, members.named(tx, "Bob"), trades.by_subject(tx, subject))
     )
 
 
@@ -129,8 +129,8 @@ def cancel(a: Village, subject: bytes) -> Trade:
 def neighbours_with_goods(a_file: Path | None = None) -> tuple[Village, Village]:
     """Two neighbours: Alice and Carol of A have tokens, Bob of B has solar panels."""
     a, b = Village("ose-missouri-001", a_file), Village("ose-california-001")
-    for name in ("Alice", "Carol"):
-        a.write(lambda tx, name=name: desk.add_member(tx, name, "-"))
+    a.write(lambda tx: desk.add_member(tx, "Alice", "-"))
+    a.write(lambda tx: desk.add_member(tx, "Carol", "-"))
     b.write(lambda tx: desk.add_member(tx, "Bob", "-"))
     a.write(lambda tx: desk.issue(tx, "Alice", "50000"))
     b.write(lambda tx: desk.declare(tx, "Bob", "Solar Panel", "9"))
@@ -140,10 +140,10 @@ def neighbours_with_goods(a_file: Path | None = None) -> tuple[Village, Village]
 
 
 def every_record_kind(a_file: Path | None = None) -> tuple[Village, Village]:
-    """Two neighbours whose logs hold records of every kind, and trades in every status.
+    """Two neighbours whose logs hold records of every kind, and trades in nearly every status.
 
-    In A's log: trade "settled" (hold, settle), "no-hold". In B's: also "released". Open on both
-    sides: one proposal, and one acceptance of which A has not heard.
+    A's log has a hold, settle and no-hold, B's two holds that ended, one each way, and one of which
+    A has not heard. A proposal is open, others were withdrawn or declined.
     """
     a, b = neighbours_with_goods(a_file)
     a.write_all(

@@ -1,0 +1,90 @@
+"""The open trades as the outbox: what to say of each to the neighbour, until it is known to know.
+
+Nothing is queued. What is said is made from the committed rows each time, so that saying it again,
+after a lost answer or a restart, is the same as saying it once.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from edge.core import limits, trade
+from edge.core.messages import Names, SubjectMessage, Withdrawn
+from edge.core.trade import Status
+from edge.storage import trades
+from edge.storage.neighbours import Neighbour
+from edge.storage.trades import Trade
+from edge.storage.tx import Tx, View
+
+_WITHDRAWALS: dict[Status, Withdrawn] = {
+    Status.REJECTED: "rejected",
+    Status.CANCELLED: "cancelled",
+    Status.EXPIRED: "expired",
+}
+
+
+def speak(
+    view: View, neighbour: Neighbour, about: Iterable[bytes] = (), turn: int = 0
+) -> list[tuple[SubjectMessage, int]]:
+    """Return what to say to a neighbour about trades, each with the stamp of the row it speaks of:
+    all that is open or not known to have arrived, and what it has just asked `about`.
+
+    If there is more than one message may carry, each gets half, and `turn` moves on through the
+    rest.
+    """
+    asked = [found for subject in about if (found := trades.find(view, subject))]
+    subjects = {found.subject for found in asked}
+    waiting = [
+        found
+        for found in trades.unclosed(view, neighbour.village)
+        if found.subject not in subjects and not (found.status is Status.PENDING and found.told)
+    ]
+    room = limits.SUBJECTS_PER_MESSAGE_MAX
+    asked = asked[: max(room // 2, room - len(waiting))]
+    room -= len(asked)
+    start = turn * room % len(waiting) if len(waiting) > room else 0
+    chosen = asked + (waiting[start:] + waiting[:start])[:room]
+    return [(_message(view, found), found.changed_ms) for found in chosen]
+
+
+def told(tx: Tx, said: Iterable[tuple[bytes, int]]) -> None:
+    """Note that the neighbour has stored what was said about trades, unless they have changed."""
+    for subject, changed_ms in said:
+        known = trades.find(tx, subject)
+        if known is not None and known.changed_ms == changed_ms and not known.told:
+            unbound = known.status in trade.UNBOUND_ENDS and known.to_signature is None
+            trades.keep(tx, subject, told=1, closed=int(unbound or known.closed))
+
+
+def note_knowledge(tx: Tx, known: Trade, message: SubjectMessage) -> None:
+    """Note what a neighbour shows that it knows, so that it need not be told: a trade of which it
+    speaks, an end that it names, a certificate that it has. Villages that only ever answer learn
+    by this alone."""
+    unbound = known.status in trade.UNBOUND_ENDS and known.to_signature is None
+    knows = known.status is Status.PENDING or (unbound and message.withdrawn is not None)
+    if not known.told and (knows or message.certificate is not None):
+        trades.keep(tx, known.subject, told=1)
+    if unbound and message.withdrawn is not None and not known.closed:
+        trades.keep(tx, known.subject, closed=1)
+
+
+def close(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
+    """Stop speaking of a decided trade once the other side has the certificate and, if it held, has
+    ended its hold."""
+    if known.certificate is None or known.status not in trade.ENDED or not known.told:
+        return
+    other_held = known.certificate.value == "COMMIT" or known.role == "from"
+    if not other_held or trades.has_ended_there(tx, known.subject, neighbour.log):
+        trades.keep(tx, known.subject, closed=1)
+
+
+def _message(view: View, known: Trade) -> SubjectMessage:
+    proposing = known.role == "from" and not known.told and known.certificate is None
+    return SubjectMessage(
+        terms=msgspec.Raw(known.terms_bytes),
+        from_signature=known.from_signature,
+        names=Names(known.from_user, known.to_user) if proposing else None,
+        withdrawn=_WITHDRAWALS.get(known.status),
+        votes=tuple(trades.votes(view, known.subject)),
+        certificate=known.certificate,
+    )

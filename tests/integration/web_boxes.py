@@ -1,0 +1,191 @@
+"""Boxes with a page, in one process: the real store, client and page over a wire of the test's own.
+
+Clocks stand still until a test moves them; the wire can be cut.
+"""
+
+import asyncio
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from edge import desk, peering, trade_escrow
+from edge.core import crypto
+from edge.core.registry import Location
+from edge.errors import Unreachable
+from edge.federation_client import FederationClient
+from edge.storage import database
+from edge.storage.store import Store
+from edge.storage.tx import Identity
+from edge.web.pages import Shop, make_page
+
+MISSOURI = "ose-missouri-001"
+CALIFORNIA = "ose-california-001"
+START_MS = 1_795_423_800_000  # 23 November 2026, 08:50 UTC
+PINS = {"Alice": "correct horse", "Carol": "2468", "Bob": "9753"}
+_INPUT = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
+
+
+class Wire:
+    """Carries messages between boxes, unless it is cut."""
+
+    def __init__(self) -> None:
+        self.boxes: dict[str, WebBox] = {}
+        self.cut = False
+
+    def of(self, sender: str) -> "Transport":
+        return Transport(self, sender)
+
+
+class Transport:
+    def __init__(self, wire: Wire, sender: str) -> None:
+        self._wire = wire
+        self._sender = sender
+
+    async def exchange(self, village: str, path: str, body: bytes) -> bytes:
+        if self._wire.cut:
+            raise Unreachable(f"{village} does not answer")
+        answer = await self._wire.boxes[village].client.answer(self._sender, body)
+        if self._wire.cut:
+            raise Unreachable(f"the answer of {village} was lost")
+        return answer
+
+
+class WebBox:
+    """One village: enter it as an async context."""
+
+    def __init__(
+        self, wire: Wire, folder: Path, village: str, name: str, fee_basis_points: int = 0
+    ) -> None:
+        self.village = village
+        self.name = name
+        self.now_ms = START_MS
+        self.monotonic_s = 1_000.0
+        self.kicked: list[str] = []
+        self.broken: list[AssertionError] = []
+        self._wire = wire
+        self._path = folder / f"{village}.db"
+        self._fee_basis_points = fee_basis_points
+        self.profile = peering.Profile(name, Location(38.45, -93.85), ("host:7440",), bytes(32))
+
+    async def __aenter__(self) -> Self:
+        database.open_writer(self._path, create=True).close()
+        identity = Identity(self.village, crypto.SecretKey(os.urandom(32)))
+        self.store = await Store.open(self._path, identity, lambda: self.now_ms, os.urandom)
+        await self.store.write(desk.found_village)
+        await self.store.write(lambda tx: peering.refresh_entry(tx, self.profile))
+        transport = self._wire.of(self.village)
+        self.client = FederationClient(self.store, transport, trade_escrow, os.urandom, 0.2)
+        self._wire.boxes[self.village] = self
+        self._task = asyncio.create_task(self.client.run())
+        self.server = TestServer(self.application())
+        await self.server.start_server()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.server.close()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self.store.close()
+
+    def application(self) -> web.Application:
+        return make_page(
+            Shop(
+                runner=self.store,
+                kick=self.kick,
+                session_key=bytes(32),
+                village=self.village,
+                village_name=self.name,
+                fee_basis_points=self._fee_basis_points,
+                run_blocking=asyncio.to_thread,
+                now_ms=lambda: self.now_ms,
+                monotonic_s=lambda: self.monotonic_s,
+                random=os.urandom,
+                on_broken_law=self.broken.append,
+            )
+        )
+
+    def kick(self, village: str) -> None:
+        self.kicked.append(village)
+        self.client.kick(village)
+
+    async def member(self, name: str, pin: str = "") -> None:
+        hashed = crypto.hash_pin(pin or PINS[name])
+        await self.store.write(lambda tx: desk.add_member(tx, name, hashed))
+
+
+async def befriend(a: WebBox, b: WebBox) -> None:
+    invitation = await a.store.write(peering.invite)
+    sent = await b.store.write(lambda tx: peering.take_up(tx, invitation))
+    answered = await a.store.write(lambda tx: peering.answer(tx, sent, a.profile))
+    await b.store.write(lambda tx: peering.complete(tx, invitation, sent, answered, b.profile))
+    await a.client.exchange(b.village)
+
+
+async def people_and_goods(a: WebBox, b: WebBox) -> None:
+    """Alice (500 AT) and Carol in A, Bob (9 Solar Panels) in B, neighbours."""
+    for name in ("Alice", "Carol"):
+        await a.member(name)
+    await b.member("Bob")
+    await a.store.write(lambda tx: desk.issue(tx, "Alice", "500"))
+    await b.store.write(lambda tx: desk.declare(tx, "Bob", "Solar Panel", "9"))
+    await befriend(a, b)
+
+
+class Browser:
+    """A person's browser without a screen: keeps cookies, reads the forms of the last page."""
+
+    def __init__(self, box: WebBox) -> None:
+        self._base = box.server.make_url("/")
+        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.status = 0
+        self.text = ""
+        self.headers: Any = {}
+        self.url = self._base
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+
+    async def get(self, path: str = "/") -> str:
+        return await self._take(self.session.get(self._base.join_path(path)))
+
+    async def _take(self, asked: Any) -> str:
+        async with asked as response:
+            self.status, self.headers, self.url = response.status, response.headers, response.url
+            self.text = await response.text()
+            return self.text
+
+    async def post(self, path: str, fields: dict[str, str], **more: Any) -> str:
+        return await self._take(self.session.post(self._base.join_path(path), data=fields, **more))
+
+    async def post_json(self, path: str, body: object, **more: Any) -> str:
+        kind = {"data" if isinstance(body, bytes) else "json": body}
+        headers = {"Content-Type": "application/json"}
+        url = self._base.join_path(path)
+        return await self._take(self.session.post(url, headers=headers, **kind, **more))
+
+    def hidden(self, action: str) -> dict[str, str]:
+        """Return the hidden fields of the form with that action on the last page."""
+        form = self.text.split(f'action="{action}', 1)[1].split("</form>", 1)[0]
+        return dict(_INPUT.findall(form))
+
+    async def send(self, action: str, **fields: str) -> str:
+        """Fill in a form of the last page and send it."""
+        return await self.post(action, self.hidden(action) | fields)
+
+    async def sign_in(self, name: str, pin: str = "") -> str:
+        await self.get("/")
+        return await self.send("/sign-in", name=name, pin=pin or PINS[name])

@@ -1,0 +1,170 @@
+"""What a terminal shows of each answer."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge import shown
+from edge.core.trade import Status
+from edge.storage.audit import AuditReport, Copy
+
+TRADE = {
+    "id": "0123456789abcdef",
+    "trade_id": "a1b2",
+    "from_village": "ose-missouri-001",
+    "to_village": "ose-california-001",
+    "from_user": "Alice",
+    "to_user": "Bob",
+    "offer": {"AT": "100.00"},
+    "request": {"SOLAR-PANEL": "1"},
+    "status": Status.PENDING,
+    "subject": "01" * 32,
+    "deadline": 1_760_000_000,
+    "fee": "0.00",
+    "message": "Waiting for Bob.",
+}
+PEERS = {
+    "neighbours": [
+        {
+            "village": "ose-texas-001",
+            "name": "Texas",
+            "addresses": ["10.0.0.2:7440", "t.example:7440"],
+            "records_held": 5,
+            "holds_of_ours": 7,
+            "last_contact": 0,
+            "open_trades": 2,
+            "trouble": "it has signed two logs",
+        }
+    ],
+    "candidates": [
+        {"village": "ose-ohio-001", "name": "Ohio", "source": "register", "seen": 1_760_000_000}
+    ],
+}
+STATUS = {
+    "village": "ose-missouri-001",
+    "name": "Factor e Farm",
+    "version": "0.1.0",
+    "serving": True,
+    "federation_url": "https://10.0.0.1:7440",
+    "page_urls": ["http://localhost:7480/"],
+    "verifier_key": "ose-missouri-001+00000000+AAAA",
+    "log": {"size": 3, "root": "ff", "cosigned_size": 2, "cosigned_by": ["ose-texas-001"]},
+    "neighbours": [
+        {
+            "village": "ose-texas-001",
+            "last_contact": 1_760_000_000,
+            "clock_difference_s": 3_600,
+            "trouble": "it has signed two logs",
+        }
+    ],
+    "open_trades": 1,
+    "warnings": ["the clock jumped"],
+}
+
+
+def test_a_trade() -> None:
+    first, second = shown.one_trade(TRADE)
+    assert first == (
+        "0123456789abcdef  PENDING   Alice@ose-missouri-001 gives 100.00 AT"
+        " for 1 SOLAR-PANEL of Bob@ose-california-001"
+    )
+    assert second.strip() == "Waiting for Bob."
+
+
+def test_trades() -> None:
+    assert list(shown.trades([])) == ["No trades yet."]
+    assert len(list(shown.trades([TRADE, TRADE]))) == 4
+
+
+def test_peers() -> None:
+    text = "\n".join(shown.peers(PEERS))
+    for said in (
+        "10.0.0.2:7440, t.example:7440",
+        "last contact never; 5 of its records here, 7 of ours there; open trades: 2",
+        "no new trades with it: it has signed two logs",
+        "ose-ohio-001  Ohio  has offered itself (register)",
+    ):
+        assert said in text
+    nobody = list(shown.peers({"neighbours": [], "candidates": []}))
+    assert nobody == ["No neighbours yet: make an invitation with `village-edge peer invite`."]
+
+
+def test_status() -> None:
+    lines = list(shown.status(STATUS))
+    text = "\n".join(lines)
+    for said in (
+        "Factor e Farm (ose-missouri-001), village-edge 0.1.0",
+        "serving",
+        "https://10.0.0.1:7440",
+        "http://localhost:7480/",
+        "3 records, root ff",
+        "2 records, by ose-texas-001",
+        "its clock is 3600 s from this one",
+        "no new trades with it: it has signed two logs",
+        "warning     the clock jumped",
+        "2025-10-09 08:53:20 UTC",
+    ):
+        assert said in text
+    log = {"size": 1, "root": "ff", "cosigned_size": 0, "cosigned_by": []}
+    calm = STATUS | {
+        "log": log,
+        "neighbours": [],
+        "warnings": [],
+        "federation_url": "",
+        "serving": False,
+    }
+    text = "\n".join(shown.status(calm))
+    assert "nobody yet" in text and "no address yet" in text and "not running" in text
+    assert "warning" not in text
+
+
+def test_an_audit() -> None:
+    copies = (Copy("ose-texas-001", 5, 5),)
+    report = AuditReport("ose-missouri-001", 6, b"\xff" * 32, 2, 1, 0, 0, 3, 2, copies)
+    text = "\n".join(shown.audit_lines(report))
+    assert "ose-missouri-001: log, signatures and balances agree." in text
+    assert "6 records (2 sealed)" in text and "1 settled, 0 aborted, 0 holds open" in text
+    assert "copy      ose-texas-001: 5 records" in text
+    answer = shown.audit(report)
+    assert answer["agrees"] is True and answer["root"] == "ff" * 32
+    assert answer["copies"] == [{"village": "ose-texas-001", "size": 5, "checkpoint_size": 5}]
+
+
+def test_a_proof() -> None:
+    answer: dict[str, object] = {
+        "outcome": "settled",
+        "trade_id": "a1b2",
+        "from_village": "ose-missouri-001",
+        "to_village": "ose-california-001",
+        "offer": "100.00 AT",
+        "request": "1 SOLAR-PANEL",
+        "subject": "01" * 32,
+        "signed_by": ["ose-california-001", "ose-missouri-001"],
+    }
+    text = "\n".join(shown.proof_lines(answer))
+    assert text.startswith("The receipt holds.\n")
+    assert "settled, certified by ose-california-001 and ose-missouri-001" in text
+    assert "ose-missouri-001 gives 100.00 AT" in text
+    assert "ose-california-001 gives 1 SOLAR-PANEL" in text
+
+
+def test_small_answers() -> None:
+    assert list(shown.member({"member": "Alice"})) == ["Alice is a member now."]
+    assert list(shown.record({"record": 7})) == ["Done: record 7 of the log."]
+
+
+def test_times() -> None:
+    assert shown.when(0) == "never"
+    assert shown.when(1_760_000_000) == "2025-10-09 08:53:20 UTC"
+
+
+@given(st.text())
+def test_what_others_wrote_takes_one_line_and_no_control_character(text: str) -> None:
+    line = shown.one_line(text)
+    assert line.isprintable() and len(line) <= shown.LINE_CHARS_MAX
+    if text.isprintable() and len(text) <= shown.LINE_CHARS_MAX:
+        assert line == text
+
+
+def test_a_long_text_is_cut_visibly() -> None:
+    assert shown.one_line("x" * 5_000).endswith("x...")
+    assert shown.one_line("a\x1b[2Jb\nc") == "a [2Jb c"

@@ -1,0 +1,129 @@
+"""A trade's state in plain words."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.core import names, trade, words
+from edge.core.council import Seat
+from edge.core.trade import ENDED, Quantity, Role, Status, Terms
+
+MISSOURI, CALIFORNIA = "ose-missouri-001", "ose-california-001"
+DEADLINE = "Tue 24 Nov 2026, 08:50 UTC"
+PANEL = Quantity("SOLAR-PANEL", "resource", 0, 1)
+EVERY = [(role, status) for role in ("from", "to") for status in Status]
+
+
+def terms(offer: Quantity | None = None, request: Quantity = PANEL, from_fee: int = 0) -> Terms:
+    minute = int(datetime(2026, 11, 24, 8, 50, tzinfo=UTC).timestamp()) // 60
+    return Terms(
+        context=trade.TERMS_CONTEXT,
+        network=bytes(32),
+        charter=bytes(32),
+        from_village=MISSOURI,
+        to_village=CALIFORNIA,
+        trade_id="t",
+        seats=(Seat(MISSOURI, bytes(32)), Seat(CALIFORNIA, bytes([1]) * 32)),
+        offer=offer or Quantity("AT", "token", 2, 10_000),
+        request=request,
+        from_fee=from_fee,
+        to_fee=0,
+        deadline_minute=minute,
+        window_s=600,
+        nonce=bytes(16),
+        refund_of=None,
+    )
+
+
+def said(role: Role, status: Status, of: Terms | None = None, **more: object) -> str:
+    return words.describe(role, status, of or terms(), "Alice", "Bob", **more)  # type: ignore[arg-type]
+
+
+def test_each_role_has_a_sentence_for_each_status() -> None:
+    assert set(words.SENTENCES) == set(EVERY)
+
+
+@pytest.mark.parametrize("yours", [True, False])
+@pytest.mark.parametrize(("role", "status"), EVERY)
+def test_sentences_are_whole(role: Role, status: Status, yours: bool) -> None:
+    text = said(role, status, reason="Bob declined it", yours=yours)
+    assert not re.search(r"[{}]|\s\s|\.\.", text)
+    assert re.fullmatch(r"[A-Z].*[.]", text)
+    assert bool(re.search(r"\b[Yy]ou", text)) <= yours
+
+
+def test_a_proposal_says_whom_it_waits_for_what_is_set_aside_and_when_that_comes_back() -> None:
+    assert said("from", Status.PENDING, terms(from_fee=100)) == (
+        "Waiting for Bob of ose-california-001 to accept or decline. Your 100.00 AT and the fee of "
+        "1.00 AT are set aside, and come back if Bob declines, if the offer is withdrawn, or if "
+        f"nobody has accepted it by {DEADLINE}."
+    )
+    assert said("to", Status.PENDING) == (
+        "Waiting for your answer. Once accepted, your 1 Solar Panel is held until the trade has "
+        f"ended. Nothing is held now, and without an answer the offer ends after {DEADLINE}."
+    )
+
+
+def test_a_proposal_that_has_not_arrived_says_so() -> None:
+    text = said("from", Status.PENDING, told=False, silent_since="Mon 23 Nov 2026, 08:00 UTC")
+    assert text.endswith(
+        "The box of ose-california-001 has not been reached yet; this box keeps trying. "
+        "That box was last heard from on Mon 23 Nov 2026, 08:00 UTC."
+    )
+    assert "reached" not in said("from", Status.PENDING, told=True)
+
+
+@pytest.mark.parametrize("role", ["from", "to"])
+def test_a_bound_trade_says_that_no_clock_ends_it(role: Role) -> None:
+    text = said(role, Status.HELD, silent_since="Mon 23 Nov 2026, 08:00 UTC")
+    other = CALIFORNIA if role == "from" else MISSOURI
+    assert "Both villages are bound" in text
+    assert f"Waiting for the box of {other} to confirm" in text
+    assert "ends by itself as soon as that box is reached; until then no clock ends it" in text
+    assert "last heard from on Mon 23 Nov 2026, 08:00 UTC" in text
+    assert DEADLINE not in text
+
+
+def test_one_is_and_several_are() -> None:
+    one, two = terms(), terms(request=Quantity("SOLAR-PANEL", "resource", 0, 2))
+    assert "Your 1 Solar Panel is free again." in said("to", Status.ABORTED, one)
+    assert "Your 2 Solar Panel are free again." in said("to", Status.ABORTED, two)
+    panel_and_fee = terms(offer=PANEL, request=Quantity("AT", "token", 2, 1), from_fee=5)
+    assert "Your 1 Solar Panel and the fee of 0.05 AT are free" in said(
+        "from", Status.ABORTED, panel_and_fee
+    )
+
+
+def test_ends_say_why() -> None:
+    for status in ENDED - {Status.SETTLED}:
+        assert "the moon was wrong" in said("from", status, reason="the moon was wrong")
+    assert said("from", Status.SETTLED, terms(from_fee=100)) == (
+        "Done, in both ledgers: you gave 100.00 AT and the fee of 1.00 AT and got 1 Solar Panel."
+    )
+
+
+def test_names_are_not_templates() -> None:
+    text = words.describe("from", Status.PENDING, terms(), "Alice", "{reason} {0}")
+    assert "Waiting for {reason} {0} of ose-california-001" in text
+
+
+def test_times_are_shown_as_given() -> None:
+    eight = words.moment(1_795_510_200_000)
+    assert words.when(eight) == DEADLINE
+    assert "by next week." in said("from", Status.PENDING, deadline="next week")
+
+
+@pytest.mark.parametrize(
+    ("detail", "expected"),
+    [("no such page", "No such page."), ("Done!", "Done!"), ("", ".")],
+)
+def test_details_become_sentences(detail: str, expected: str) -> None:
+    assert words.sentence(detail) == expected
+
+
+@given(st.from_regex(r"[A-Z][A-Z0-9]{0,8}(-[A-Z0-9]{1,8}){0,2}", fullmatch=True))
+def test_an_assets_words_lead_back_to_its_code(code: str) -> None:
+    assert names.asset_code(words.asset_text(code)) == code
