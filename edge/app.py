@@ -115,6 +115,7 @@ class App:
         self, folder: Path, config: Config, key: crypto.SecretKey, store: Store, clock: Clock
     ) -> None:
         self.folder = folder
+        self.pin = _read_pin(folder / TLS_CERTIFICATE)
         self.config = config
         self.clock = clock
         self.store = store
@@ -125,7 +126,6 @@ class App:
         self.client = FederationClient(
             store, self.transport, trade_escrow, random_bytes, config.federation.heartbeat_s
         )
-        self.pin = _read_pin(folder / TLS_CERTIFICATE)
         self.federation_port = 0
         self.page_urls: list[str] = []
         self.fault: BaseException | None = None

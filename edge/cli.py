@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     parsed = parser().parse_args(arguments)
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(message)s"))
+    handler.setFormatter(shown.OneLine("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -74,13 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code or 0
-
-
-class _OneLine(logging.Formatter):
-    """A message may quote what another village wrote. A traceback after it keeps its lines."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        return shown.one_line(super().formatMessage(record))
 
 
 def exit_code(error: BoxError) -> int:
@@ -154,13 +147,7 @@ def _serve(commands: _Commands) -> None:
         metavar="SECTION.KEY=VALUE",
         help="a setting, such as listen.page=127.0.0.1:8080",
     )
-    _asking(
-        commands,
-        "status",
-        "how this village's box is",
-        lambda a: control.Status(),
-        shown.status,
-    )
+    _asking(commands, "status", "how the box is", lambda a: control.Status(), shown.status)
 
 
 def _ledger(commands: _Commands) -> None:

@@ -16,7 +16,18 @@ import msgspec
 from aiohttp import web
 
 from edge import desk, errors, peering, trade_escrow
-from edge.core import crypto, invitation, limits, messages, names, receipt, registry, trade, words
+from edge.core import (
+    canonical,
+    crypto,
+    invitation,
+    limits,
+    messages,
+    names,
+    receipt,
+    registry,
+    trade,
+    words,
+)
 from edge.core.names import TOKEN
 from edge.errors import BoxError, InvalidInput, NoBox, PeerError, Refused, Unreachable
 from edge.federation_client import FederationClient
@@ -446,7 +457,7 @@ def application(box: Box, on_broken_law: Callable[[AssertionError], None]) -> we
         body = await request.read()
         try:
             decoded = _decoder.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except canonical.UNREADABLE as error:
             raise InvalidInput(f"not a command: {error}") from None
         try:
             result = await run(box, decoded)

@@ -66,11 +66,12 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """What taking in a message did. `moved`: the trades that have moved or of which we had not
-    spoken, to be spoken of next; `partial`: it brought a part of a longer log; `took`: its sender
-    holds more of ours than it did."""
+    """What taking in a message did. `moved`: it moved a trade; `about`: the trades that moved or of
+    which we had not spoken, to be spoken of next; `partial`: it brought a part of a longer log;
+    `took`: its sender holds more of ours than it did."""
 
-    moved: tuple[bytes, ...] = ()
+    moved: bool = False
+    about: tuple[bytes, ...] = ()
     partial: bool = False
     took: bool = False
 
@@ -122,12 +123,15 @@ class FederationClient:
         Raises Unreachable, PeerError, or Refused as the neighbour answered.
         """
         async with self._peer(village, start=False).lock:
-            about: tuple[bytes, ...] = ()
+            heard, idle = Heard(), False
             for _ in range(ROUNDS_MAX):
-                said = await self._compose(village, about)
+                said = await self._compose(village, heard.about)
                 heard = await self._say(said)
-                about = heard.moved
-                if not (about or heard.partial or (said.is_partial and heard.took)):
+                if heard.moved or heard.partial or (said.is_partial and heard.took):
+                    idle = False
+                elif heard.about and not idle:
+                    idle = True  # once: to show that it was heard
+                else:
                     return
 
     async def answer(self, village: str, body: bytes) -> bytes:
@@ -249,14 +253,14 @@ def receive(
     partial = _take_push(tx, neighbour, message.push)
     took = message.have > neighbour.has_size
     if not _is_of_our_log(tx, neighbour, message):
-        return Heard((), partial, took)
+        return Heard(partial=partial, took=took)
     subjects.told(tx, said)
     neighbour = neighbours.named(tx, neighbour.village)
     moved = subjects.receive(tx, neighbour, message.subjects)
     spoken = {subject for subject, _ in said}
     heard = dict.fromkeys(_subject(each) for each in message.subjects)
     about = tuple(each for each in heard if each in moved or each not in spoken)
-    return Heard((*about, *sorted(moved - heard.keys())), partial, took)
+    return Heard(bool(moved), (*about, *sorted(moved - heard.keys())), partial, took)
 
 
 def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:

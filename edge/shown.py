@@ -1,5 +1,6 @@
 """How answers look in a terminal: lines for people from the JSON that programs get."""
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -129,6 +130,13 @@ def when(second: int) -> str:
     if second == 0:
         return "never"
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+class OneLine(logging.Formatter):
+    """A log message may quote another village. A traceback that follows keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return one_line(super().formatMessage(record))
 
 
 def one_line(text: str) -> str:

@@ -86,7 +86,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
     trade.after(known.status, Event.ACCEPT)
     neighbour = _tradeable(tx, known.neighbour)
     if known.terms.deadline_minute < tx.minute:
-        raise WrongState("the trade's deadline has passed", status=known.status)
+        raise WrongState("the trade's deadline has passed", trade_status=known.status)
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
     signature = tx.identity.key.sign(known.terms_bytes)
@@ -150,14 +150,14 @@ def receipt(view: View, known: Trade) -> Receipt:
     if known.certificate is None or known.to_signature is None:
         raise WrongState(
             f"the trade is {known.status}: there is a receipt once it is decided",
-            status=known.status,
+            trade_status=known.status,
         )
     evidence = trades.proofs(view, known)
     needed = {known.terms.from_village}
     if known.certificate.value == "COMMIT":
         needed.add(known.terms.to_village)
     if not evidence.keys() >= needed:
-        raise WrongState("the proof for a receipt has not come yet", status=known.status)
+        raise WrongState("the proof for a receipt has not come yet", trade_status=known.status)
     return Receipt(
         FORMAT,
         msgspec.Raw(known.terms_bytes),

@@ -4,13 +4,17 @@ Everything signed or logged is JSON with fixed field order and no spaces; bytes 
 section 4) with padding. Two different byte strings never mean the same thing.
 """
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from edge.errors import Malformed, TooLarge
 
 T = TypeVar("T")
+
+# All that decoding may raise over bytes that are not the message: msgspec leaves text that is not
+# UTF-8 to Python's own error.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 
@@ -36,7 +40,7 @@ class Codec(Generic[T]):
             raise TooLarge(f"{self._name} is over {self._bytes_max} bytes")
         try:
             value = self._decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise Malformed(f"{self._name}: {str(error)[:200]}") from None
         if _encoder.encode(value) != data:
             raise Malformed(f"{self._name} is not in canonical form")

@@ -5,7 +5,6 @@ digests if not), when it ends, and a secret for one use. It is for one reader: w
 """
 
 import base64
-import binascii
 
 import msgspec
 
@@ -48,8 +47,10 @@ def from_text(text: str) -> Invitation:
         if raw[-4:] != _checksum(body):
             raise InvalidInput("the invitation is cut short or altered: copy the whole line")
         invitation = _codec.decode(body)
-    except (binascii.Error, Malformed, TooLarge):
+    except (ValueError, Malformed, TooLarge):  # not base64, or not ASCII
         raise InvalidInput("the invitation cannot be read: copy the whole line") from None
+    if to_text(invitation) != text.strip():
+        raise InvalidInput("the invitation is altered: copy the whole line")
     if not _well_formed(invitation):
         raise InvalidInput("the invitation holds something that is not a village's")
     return invitation

@@ -141,7 +141,7 @@ def decode_registered(body: bytes) -> Registered:
     """Return the answer to a register; it has no version of its own."""
     try:
         return _registered.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except canonical.UNREADABLE as error:
         raise Malformed(f"answer: {str(error)[:200]}") from None
 
 
@@ -155,7 +155,7 @@ def _decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
                 f"protocol {version} is not spoken here", protocol=limits.PROTOCOL_VERSION
             )
         return decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except canonical.UNREADABLE as error:
         raise Malformed(f"message: {str(error)[:200]}") from None
 
 

@@ -47,9 +47,12 @@ def decode(file: bytes) -> Receipt:
     if len(file) > RECEIPT_BYTES_MAX:
         raise InvalidInput(f"the receipt is over {RECEIPT_BYTES_MAX} bytes")
     try:
-        return _decoder.decode(file)
-    except (msgspec.DecodeError, RecursionError) as error:
+        receipt = _decoder.decode(file)
+    except canonical.UNREADABLE as error:
         raise InvalidInput(f"not a receipt: {str(error)[:200]}") from None
+    if canonical.encode(receipt) != file.removesuffix(b"\n"):
+        raise InvalidInput("not a receipt in its one form: it was altered or written anew")
+    return receipt
 
 
 def verify(receipt: Receipt) -> trade.Terms:
@@ -99,13 +102,17 @@ def _verify(receipt: Receipt) -> trade.Terms:
     trade.verify_party(terms, terms_bytes, "to", receipt.to_signature)
     subject = trade.subject_of(terms_bytes)
     council.verify_certificate(receipt.certificate, terms.network, subject, terms.seats)
-    statements = {}
-    for evidence in receipt.evidence[: limits.SEATS_MAX]:
+    if len(receipt.evidence) > limits.SEATS_MAX:
+        raise BadProof("the receipt has more evidence than a council has seats")
+    statements: dict[str, type] = {}
+    for evidence in receipt.evidence:
         record = records.decode(verify_evidence(evidence, terms.seats))
         if not isinstance(record, records.HoldRecord | records.NoHoldRecord):
             raise BadProof("the receipt's evidence is not a hold or no-hold")
         if bytes(record.terms) != terms_bytes:
             raise BadProof(f"the evidence of {evidence.village} is of another trade")
+        if evidence.village in statements:
+            raise BadProof(f"the receipt has two statements of {evidence.village}")
         statements[evidence.village] = type(record)
     _check_statements(receipt.certificate.value, terms, statements)
     return terms

@@ -92,7 +92,7 @@ def decode_list(file: bytes) -> tuple[RegistryEntry, ...]:
         raise InvalidInput(f"the registry file is over {REGISTRY_BYTES_MAX} bytes")
     try:
         entries = _lenient.decode(file)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except canonical.UNREADABLE as error:
         raise InvalidInput(f"not a registry file: {str(error)[:200]}") from None
     for entry in entries:
         verify(entry)

@@ -188,7 +188,9 @@ def after(status: Status, event: Event) -> Status:
     try:
         return TRANSITIONS[status, event]
     except KeyError:
-        raise WrongState(f"the trade is {status}: {event} is not possible", status=status) from None
+        raise WrongState(
+            f"the trade is {status}: {event} is not possible", trade_status=status
+        ) from None
 
 
 Statement = Literal["hold", "no-hold"]

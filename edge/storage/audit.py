@@ -20,7 +20,7 @@ from edge.storage import audit_trades, facts, logs
 from edge.storage.audit_trades import Own
 from edge.storage.tx import OWN_LOG, View, position
 
-CHUNK_RECORDS: Final = 4_096  # a power of two: then the nodes that it completes lie side by side
+CHUNK_RECORDS: Final = 1_024  # a power of two: then the nodes that it completes lie side by side
 
 Progress = Callable[[int, int], None]
 Take = Callable[[int, bytes, Private | None], Said]

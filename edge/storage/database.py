@@ -19,7 +19,7 @@ def open_writer(path: Path, create: bool = False) -> sqlite3.Connection:
     Raises ConfigError (no database there, or one of a newer version), CorruptDatabase, DiskFull.
     """
     if not create and not path.exists():
-        raise ConfigError(f"there is no village in {path.parent}: run village-edge init first")
+        raise _no_village(path)
     with storage_errors(path):
         conn = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -39,14 +39,15 @@ def set_up_writer(conn: sqlite3.Connection) -> None:
     conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
     conn.execute("PRAGMA foreign_keys = ON")
+    conn.execute("PRAGMA recursive_triggers = ON")  # so that REPLACE cannot pass by the triggers
     conn.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Return a connection that cannot write."""
+    """Return a connection that cannot write. Raises ConfigError, CorruptDatabase."""
     if not path.exists():
-        raise ConfigError(f"there is no village in {path.parent}: run village-edge init first")
+        raise _no_village(path)
     with storage_errors(path):
         conn = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=ro",
@@ -55,7 +56,13 @@ def open_reader(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
             cached_statements=256,
         )
-        set_up_reader(conn)
+        try:
+            set_up_reader(conn)
+            if _version(conn) == 0:
+                raise _no_village(path)
+        except BaseException:
+            conn.close()
+            raise
     return conn
 
 
@@ -67,12 +74,7 @@ def set_up_reader(conn: sqlite3.Connection) -> None:
 
 def migrate(conn: sqlite3.Connection) -> None:
     """Apply the numbered schema files that this database lacks, each in one transaction."""
-    version: int = conn.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise ConfigError(
-            f"the database has schema {version}, made by a newer version; "
-            f"this one knows {SCHEMA_VERSION}"
-        )
+    version = _version(conn)
     for number, sql in _schema_files():
         if number > version:
             conn.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
@@ -85,6 +87,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise explain(error, path) from error
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its own messages
+        raise _damaged(path, error) from error
 
 
 def warnings() -> list[str]:
@@ -107,22 +111,37 @@ def explain(error: sqlite3.Error, path: Path) -> BoxError:
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"the disk is full: nothing was written to {path}; free some space")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptDatabase(
-            f"{path} is damaged ({error}): nothing is written to it; stop the box and restore a "
-            "backup, and keep the damaged file"
-        )
+        return _damaged(path, error)
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
         return StorageError(f"{path} cannot be read or written ({error}): check the disk")
     return StorageError(f"{path}: {error}")
 
 
+def _version(conn: sqlite3.Connection) -> int:
+    version: int = conn.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"the database has schema {version}, made by a newer version; "
+            f"this one knows {SCHEMA_VERSION}"
+        )
+    return version
+
+
+def _damaged(path: Path, why: object) -> CorruptDatabase:
+    return CorruptDatabase(
+        f"{path} is damaged ({why}): nothing is written to it; stop the box and restore a backup, "
+        "and keep the damaged file"
+    )
+
+
+def _no_village(path: Path) -> ConfigError:
+    return ConfigError(f"there is no village in {path.parent}: run village-edge init first")
+
+
 def _check_pages(conn: sqlite3.Connection, path: Path) -> None:
     result = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
     if result != "ok":
-        raise CorruptDatabase(
-            f"{path} is damaged ({str(result).splitlines()[-1]}): nothing is written to it; stop "
-            "the box and restore a backup, and keep the damaged file"
-        )
+        raise _damaged(path, str(result).splitlines()[-1])
 
 
 def _schema_files() -> Iterator[tuple[int, str]]:

@@ -28,7 +28,7 @@ _COLUMNS = "SELECT id, name, pin_hash, steward, session_epoch FROM member"
 
 def add(tx: Tx, name: str, pin_hash: str, steward: bool) -> Member:
     """Add a member; raises Conflict if the name is taken, in any case of letters."""
-    if find(tx, name) is not None or name.casefold() == TREASURY:
+    if find(tx, name) is not None or fold(name) == TREASURY:
         raise Conflict(f"there is already a member called {name}")
     tx.run(
         "INSERT INTO member (name, folded, pin_hash, steward) VALUES (?, ?, ?, ?)",
@@ -64,7 +64,7 @@ def everyone(view: View) -> list[Member]:
 
 def account_named(view: View, name: str) -> str:
     """Return the account of a member, or `treasury`; raises UnknownMember."""
-    return TREASURY if name.casefold() == TREASURY else named(view, name).account
+    return TREASURY if fold(name) == TREASURY else named(view, name).account
 
 
 def once(tx: Tx, scope: str, id_: str, asked: bytes, do: Callable[[], bytes]) -> bytes:
@@ -98,8 +98,10 @@ def answered(view: View, scope: str, id_: str) -> bytes | None:
 
 
 def fold(name: str) -> str:
-    """Return the form in which two names are the same name."""
-    return unicodedata.normalize("NFKC", name).casefold()
+    """Return the form in which two names are the same name: without case, width and ligatures
+    (Unicode's NFKC_Casefold)."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return unicodedata.normalize("NFKC", folded)
 
 
 def _member(row: tuple[int, str, str, int, int]) -> Member:

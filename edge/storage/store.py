@@ -62,13 +62,16 @@ class Store:
     ) -> Self:
         """Open an existing database. Raises ConfigError, CorruptDatabase, StorageError."""
         connection = await _connect(lambda: database.open_writer(path))
+        readers: list[aiosqlite.Connection] = []
         try:
             writer: Writer = await run_on(
                 connection, lambda conn: Writer(conn, identity, random, path)
             )
-            readers = [await _connect(lambda: database.open_reader(path)) for _ in range(READERS)]
+            for _ in range(READERS):
+                readers.append(await _connect(lambda: database.open_reader(path)))
         except BaseException as error:
-            await connection.close()
+            for each in (*readers, connection):
+                await each.close()
             if isinstance(error, sqlite3.Error):
                 raise database.explain(error, path) from error
             raise
@@ -108,7 +111,7 @@ class Store:
             try:
                 return fn(View(conn))
             finally:
-                conn.execute("ROLLBACK")
+                conn.rollback()
 
     async def _write_batches(self) -> None:
         while self._waiting or not self._closing:
@@ -149,8 +152,22 @@ class Store:
 
 
 async def _connect(open_: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
-    connection = aiosqlite.Connection(open_, iter_chunk_size=64)
-    return await connection
+    """Open on a thread of its own. If `open_` raises, that thread has ended before this does: left
+    to itself it would report to a loop that may be closed by then."""
+    failed: list[BaseException] = []
+
+    def connect() -> sqlite3.Connection:
+        try:
+            return open_()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failed.append(error)
+            return sqlite3.connect(":memory:")
+
+    connection = await aiosqlite.Connection(connect, iter_chunk_size=64)
+    if failed:
+        await connection.close()
+        raise failed[0]
+    return connection
 
 
 async def run_on(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connection], T]) -> T:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge.core import checkpoint, limits, records
+from edge.core import checkpoint, limits, merkle, records
+from edge.errors import CorruptDatabase, DiskFull
 from edge.storage import database, logs
 from edge.storage.tx import OWN_LOG, Head, Identity, Tx, View
 
@@ -16,8 +17,8 @@ Outcome = tuple[Any, BaseException | None]  # result, or the error that was rais
 class Writer:
     """Owns what the writing side remembers between batches: the log's head and the last stamp.
 
-    Memory is replaced only after COMMIT has succeeded; if COMMIT itself fails the caller must stop
-    the process.
+    Memory is replaced only after COMMIT has succeeded. If COMMIT fails, for anything but a full
+    disk, the caller must stop the process.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Writer:
         self._random = random
         self._path = path
         view = View(conn)
-        self._head = logs.head_of(view, OWN_LOG)
+        self._head = _stored_head(view, path)
         self._last_stamp_ms = last_stamp_ms(view)
 
     def run(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
@@ -53,7 +54,8 @@ class Writer:
         except BaseException:
             self._undo()
             raise
-        self._commit()
+        if (full := self._commit()) is not None:
+            return [(None, full)] * len(writes)
         self._head, self._last_stamp_ms = head, stamp_ms
         return outcomes
 
@@ -80,19 +82,40 @@ class Writer:
             logs.keep_checkpoint(tx, OWN_LOG, signed, text)
         return head
 
-    def _commit(self) -> None:
+    def _commit(self) -> DiskFull | None:
+        """Make the batch durable. A full disk undoes it: SQLite says so when it cannot write the
+        frame that would have made it count."""
         try:
             self.conn.execute("COMMIT")
         except sqlite3.Error as error:
-            raise CommitFailed(str(database.explain(error, self._path))) from error
+            explained = database.explain(error, self._path)
+            if not isinstance(explained, DiskFull):
+                raise CommitFailed(str(explained)) from error
+            self._undo()
+            return explained
+        return None
 
     def _undo(self) -> None:
-        if self.conn.in_transaction:
-            self.conn.execute("ROLLBACK")
+        self.conn.rollback()  # nothing, if SQLite has done it already
 
 
 class CommitFailed(Exception):
     """Nobody knows what is on the disk: the process must stop, and begin again from that."""
+
+
+def _stored_head(view: View, path: Path) -> Head:
+    """Return where the own log ends. Raises CorruptDatabase unless that is what was signed last."""
+    try:
+        head = logs.head_of(view, OWN_LOG)
+    except AssertionError as error:
+        raise CorruptDatabase(f"{path} is damaged ({error}): restore a backup") from None
+    size, root, _ = logs.last_checkpoint(view, OWN_LOG) or (0, merkle.EMPTY_ROOT, "")
+    if (head.size, head.root) != (size, root):
+        raise CorruptDatabase(
+            f"{path} is damaged (its log is not the one of {size} records that this village signed "
+            "last): village-edge audit names the place; restore a backup"
+        )
+    return head
 
 
 def last_stamp_ms(view: View) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from edge.core import names
+from edge.core import canonical, names
 from edge.core.trade import Status
 from edge.errors import Forbidden, InvalidAmount, InvalidInput
 from edge.storage import members
@@ -42,7 +42,7 @@ def decode(body: bytes) -> MemberTrade:
     """Return what was posted, its numbers exact. Raises InvalidInput or InvalidAmount."""
     try:
         return _decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except canonical.UNREADABLE as error:
         raise InvalidInput(f"not a trade: {str(error)[:200]}") from None
     except ArithmeticError:
         raise InvalidAmount("the amount is not a plain number") from None

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from edge import desk, trade_escrow
-from edge.core import names, receipt, trade, words
+from edge.core import canonical, names, receipt, trade, words
 from edge.core.trade import ENDED, Status
 from edge.errors import BoxError, Conflict, InvalidInput, NotSignedIn, PeerError, Refused, TooMany
 from edge.storage import members, trades
@@ -229,7 +229,7 @@ class Pages:
         check_depth(body)
         try:
             asked = msgspec.json.decode(body, type=_Credentials)
-        except msgspec.DecodeError as error:
+        except canonical.UNREADABLE as error:
             raise InvalidInput(f"not a sign-in: {str(error)[:200]}") from None
         member = await self._open(request, forms.tidy(asked.name), asked.pin)
         answer = {"member": member.name, "village": self._shop.village}

@@ -1,7 +1,8 @@
 """`village-edge` on a machine with something odd about it, which ODD names.
 
-`clock +3600`: its clock is an hour ahead. `unanswered`: it loses its power once a command is done, and
-before anyone has been told. `rename 3`: it loses its power instead of its third renaming of a file.
+`clock +3600`: its clock is an hour ahead. `unanswered`: it loses its power once a command is done,
+and before anyone has been told. `rename 3`: it loses it instead of renaming a file for the third
+time.
 """
 
 import os
@@ -24,7 +25,7 @@ def turn_clock(seconds: int) -> None:
     def wall_ms() -> int:
         return time.time_ns() // 1_000_000 + seconds * 1_000
 
-    app.Clock = lambda: Clock(wall_ms)  # type: ignore[assignment,misc]
+    app.Clock = lambda: Clock(wall_ms)  # type: ignore[assignment,misc,attr-defined]
 
 
 def leave_unanswered() -> None:

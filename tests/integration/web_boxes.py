@@ -4,8 +4,10 @@ Clocks stand still until a test moves them; the wire can be cut.
 """
 
 import asyncio
+import functools
 import os
 import re
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +30,7 @@ MISSOURI = "ose-missouri-001"
 CALIFORNIA = "ose-california-001"
 START_MS = 1_795_423_800_000  # 23 November 2026, 08:50 UTC
 PINS = {"Alice": "correct horse", "Carol": "2468", "Bob": "9753"}
+hash_pin = functools.cache(crypto.hash_pin)  # it is slow on purpose
 _INPUT = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 
 
@@ -80,7 +83,7 @@ class WebBox:
         await self.store.write(desk.found_village)
         await self.store.write(lambda tx: peering.refresh_entry(tx, self.profile))
         transport = self._wire.of(self.village)
-        self.client = FederationClient(self.store, transport, trade_escrow, os.urandom, 0.2)
+        self.client = FederationClient(self.store, transport, trade_escrow, os.urandom)
         self._wire.boxes[self.village] = self
         self._task = asyncio.create_task(self.client.run())
         self.server = TestServer(self.application())
@@ -120,7 +123,7 @@ class WebBox:
         self.client.kick(village)
 
     async def member(self, name: str, pin: str = "") -> None:
-        hashed = crypto.hash_pin(pin or PINS[name])
+        hashed = hash_pin(pin or PINS[name])
         await self.store.write(lambda tx: desk.add_member(tx, name, hashed))
 
 
@@ -145,13 +148,16 @@ async def people_and_goods(a: WebBox, b: WebBox) -> None:
 class Browser:
     """A person's browser without a screen: keeps cookies, reads the forms of the last page."""
 
-    def __init__(self, box: WebBox) -> None:
-        self._base = box.server.make_url("/")
-        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+    def __init__(self, server: TestServer, trust: ssl.SSLContext | None = None) -> None:
+        self._at = server.make_url
+        self.session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            connector=aiohttp.TCPConnector(ssl=trust or True),
+        )
         self.status = 0
         self.text = ""
         self.headers: Any = {}
-        self.url = self._base
+        self.url = self._at("/")
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,7 +166,13 @@ class Browser:
         await self.session.close()
 
     async def get(self, path: str = "/") -> str:
-        return await self._take(self.session.get(self._base.join_path(path)))
+        return await self._take(self.session.get(self._at(path)))
+
+    async def status_of(self, path: str, fields: dict[str, str]) -> int:
+        """Post without following where it leads and without keeping the page."""
+        url = self._at(path)
+        async with self.session.post(url, data=fields, allow_redirects=False) as response:
+            return response.status
 
     async def _take(self, asked: Any) -> str:
         async with asked as response:
@@ -169,12 +181,12 @@ class Browser:
             return self.text
 
     async def post(self, path: str, fields: dict[str, str], **more: Any) -> str:
-        return await self._take(self.session.post(self._base.join_path(path), data=fields, **more))
+        return await self._take(self.session.post(self._at(path), data=fields, **more))
 
     async def post_json(self, path: str, body: object, **more: Any) -> str:
         kind = {"data" if isinstance(body, bytes) else "json": body}
         headers = {"Content-Type": "application/json"}
-        url = self._base.join_path(path)
+        url = self._at(path)
         return await self._take(self.session.post(url, headers=headers, **kind, **more))
 
     def hidden(self, action: str) -> dict[str, str]:

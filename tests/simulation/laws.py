@@ -187,7 +187,9 @@ class Laws:
         for size, root, note in rows[book.checkpoints :]:
             signed = checkpoint.open_checkpoint(note, village.name, village.key.public)
             if not book.roots[size] == root == signed.root or signed.size != size:
-                raise LawBroken("the log grows", f"{village.name}: checkpoint {size} is not its log's")
+                raise LawBroken(
+                    "the log grows", f"{village.name}: checkpoint {size} is not its log's"
+                )
         book.checkpoints = len(rows)
 
     def _balances(self, village: Village, book: Book) -> None:
@@ -347,7 +349,9 @@ class Laws:
         ).fetchone()
         if row is None:
             if status not in UNBOUND_ENDS:
-                raise LawBroken("both or neither", f"{there.name} does not know {subject.hex()[:8]}")
+                raise LawBroken(
+                    "both or neither", f"{there.name} does not know {subject.hex()[:8]}"
+                )
         elif (status == "SETTLED") != (row[0] == "SETTLED"):
             raise LawBroken("both or neither", f"{subject.hex()[:8]}: {status} and {row[0]}")
 
@@ -430,7 +434,10 @@ def member_legs(terms: dict[str, Any], own: str, account: str) -> Legs:
 
 
 def _entries(posting: bytes) -> Legs:
-    return [(account, asset, amount) for account, asset, amount in json.loads(posting).get("entries", [])]
+    return [
+        (account, asset, amount)
+        for account, asset, amount in json.loads(posting).get("entries", [])
+    ]
 
 
 def _add(counters: dict[Key, list[int]], legs: Legs, sign: int) -> None:

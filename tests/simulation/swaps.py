@@ -161,7 +161,9 @@ class Story:
     def _cancel(self) -> Act:
         return self._answer("cancel", "from", trade_escrow.cancel)
 
-    def _answer(self, what: str, role: str, do: Callable[[Tx, members.Member, Trade], Trade]) -> Act:
+    def _answer(
+        self, what: str, role: str, do: Callable[[Tx, members.Member, Trade], Trade]
+    ) -> Act:
         village = self.rng.choice(self.both)
         pick = self.rng.randrange(1_000)
         any_status = self.rng.random() < 0.15

@@ -45,6 +45,7 @@ MUST_HAPPEN: Final = (
     "clock an hour off",
     "clock jumps back",
     "clock jumps forth",
+    "late healing",
     "restart",
     *(f"crash {point}" for point in CRASH_POINTS),
 )

@@ -15,7 +15,7 @@ import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable
 from hashlib import sha256
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from edge import desk, peering, trade_escrow
 from edge.core import crypto
@@ -43,6 +43,12 @@ class Letter(NamedTuple):
     body: bytes
 
 
+class Answering(Protocol):
+    """What takes a message in: a village's client, or a stranger that a test has made."""
+
+    async def answer(self, village: str, body: bytes) -> bytes: ...
+
+
 class World:
     """Everything from one seed. `loss` is the chance of a lost request, and of a lost answer;
     `repeat` that a request arrives twice; `yields` how often a task may stand back at a seam."""
@@ -56,6 +62,7 @@ class World:
         self.loss, self.repeat, self.yields = loss, repeat, yields
         self.only_dialler = ""  # the one village that can reach others, if not all can
         self.villages: dict[str, Village] = {}
+        self.strangers: dict[str, Answering] = {}  # under village ids, beside the villages
         self.letters: deque[Letter] = deque(maxlen=LETTERS_KEPT_MAX)
         self.counts: Counter[str] = Counter()
         self.failures: list[BaseException] = []
@@ -105,6 +112,8 @@ class World:
 
         The receiver works in a task of its own, which goes on if the sender dies.
         """
+        if letter.receiver in self.strangers:
+            return await self.strangers[letter.receiver].answer(letter.sender, letter.body)
         receiver = self.villages[letter.receiver]
         if not receiver.up:
             raise Unreachable(f"{receiver.name} does not answer")
@@ -264,9 +273,7 @@ class _Writer(Writer):
     """The product's writer, with a crash point on either side of COMMIT."""
 
     def __init__(self, village: Village) -> None:
-        super().__init__(
-            village.conn, Identity(village.name, village.key), village.rng.randbytes
-        )
+        super().__init__(village.conn, Identity(village.name, village.key), village.rng.randbytes)
         self._village = village
 
     def _commit(self) -> None:

@@ -82,7 +82,10 @@ CREATE TABLE balance (
     credits_pending INTEGER NOT NULL DEFAULT 0 CHECK (credits_pending BETWEEN 0 AND 9007199254740991),
     reserved       INTEGER NOT NULL DEFAULT 0 CHECK (reserved BETWEEN 0 AND 9007199254740991),
     debit_limit    INTEGER NOT NULL,
-    PRIMARY KEY (account, asset)
+    PRIMARY KEY (account, asset),
+    -- What is pending can always be posted.
+    CHECK (debits_posted + debits_pending <= 9007199254740991),
+    CHECK (credits_posted + credits_pending <= 9007199254740991)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE member (

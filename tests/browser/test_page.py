@@ -1,0 +1,311 @@
+"""The pages in a real browser, served by real boxes: each a process with its own ledger and TLS."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from edge import control
+from edge.core import receipt
+from tests.conftest import CHROMIUM
+from tests.integration.boxes import RealBox, befriend
+
+pytestmark = pytest.mark.needs("chromium")
+
+MISSOURI: Final = "ose-missouri-001"
+CALIFORNIA: Final = "ose-california-001"
+FLAGS: Final = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PINS: Final = {"Alice": "correct horse", "Carol": "2468", "Bob": "9753"}
+PATIENCE_S: Final = 30
+
+# The lowest contrast (WCAG 2.2, 1.4.3) of any text on the page against what lies behind it.
+LOWEST_CONTRAST: Final = """() => {
+  const parse = text => text.match(/[0-9.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = node => {
+    for (; node; node = node.parentElement) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+  };
+  const shown = [...document.body.querySelectorAll("*")].filter(node =>
+    [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim()));
+  const found = shown.map(node => {
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))];
+    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.trim()];
+  });
+  return found.sort((one, two) => one[0] - two[0])[0];
+}"""
+IS_TOO_WIDE: Final = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A village's box and where its pages are: on plain HTTP for this machine, and on HTTPS."""
+
+    box: RealBox
+    url: str
+    secure_url: str
+
+
+@dataclass(frozen=True)
+class Two:
+    missouri: Place
+    california: Place
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def two_boxes(stack: AsyncExitStack, tmp_path: Path) -> Two:
+    """Two neighbours: Alice (500 AT) and Carol, and Bob (2 Solar Panels)."""
+    missouri, california = (
+        RealBox(tmp_path, village, ["listen.page_tls=127.0.0.1:0"])
+        for village in (MISSOURI, CALIFORNIA)
+    )
+    for box in (missouri, california):
+        stack.callback(box.end)
+        await box.start()
+    for name, box in (("Alice", missouri), ("Carol", missouri), ("Bob", california)):
+        await box.ask(control.MemberAdd(name, PINS[name]))
+    await missouri.ask(control.Issue("Alice", "500"))
+    await california.ask(control.Declare("Bob", "Solar Panel", "2"))
+    await befriend(missouri, california)
+    return Two(await place(missouri), await place(california))
+
+
+async def place(box: RealBox) -> Place:
+    plain, secure = (await box.ask(control.Status()))["page_urls"]
+    return Place(box, plain, secure)
+
+
+@pytest.fixture
+async def browser(stack: AsyncExitStack) -> Browser:
+    playwright = await stack.enter_async_context(async_playwright())
+    browser = await playwright.chromium.launch(
+        executable_path=CHROMIUM, headless=True, args=list(FLAGS)
+    )
+    return await stack.enter_async_context(browser)
+
+
+async def person(browser: Browser, **settings: Any) -> Page:
+    """Open a window of somebody's own, as narrow as an old phone and without scripts."""
+    phone: dict[str, Any] = {
+        "viewport": {"width": 360, "height": 640},
+        "java_script_enabled": False,
+    }
+    context = await browser.new_context(**(phone | settings))
+    context.set_default_timeout(PATIENCE_S * 1000)
+    return await context.new_page()
+
+
+async def sign_in(page: Page, url: str, name: str) -> None:
+    await page.goto(url)
+    await page.get_by_label("Your name").fill(name)
+    await page.get_by_label("Your PIN").fill(PINS[name])
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("heading", name="What you have")).to_be_visible()
+
+
+async def pay(page: Page, payee: str, amount: str) -> None:
+    form = page.locator("#pay")
+    await form.get_by_label("To whom").fill(payee)
+    await form.get_by_label("Amount").fill(amount)
+    await form.get_by_role("button", name="Pay").click()
+
+
+async def propose(page: Page, amount: str) -> None:
+    form = page.locator("#propose")
+    await form.get_by_label("To whom there").fill("Bob")
+    gives, gets = (form.get_by_role("group", name=name) for name in ("You give", "You get"))
+    await gives.get_by_label("Amount").fill(amount)
+    await gets.get_by_label("Amount").fill("1")
+    await gets.get_by_label("Of what").fill("Solar Panel")
+    await form.get_by_role("button", name="Propose").click()
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Trade with Bob")
+
+
+async def look_until(page: Page, text: str) -> None:
+    """Look at a trade again and again until its page says something."""
+    async with asyncio.timeout(PATIENCE_S):
+        while text not in await page.inner_text("main"):
+            await page.get_by_role("link", name="Look again").click()
+
+
+async def balance(page: Page, asset: str) -> str:
+    """Return what is free to spend."""
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=asset))
+    return await row.get_by_role("cell").last.inner_text()
+
+
+async def test_two_people_trade_with_each_other(two_boxes: Two, browser: Browser) -> None:
+    alice, bob = await person(browser), await person(browser)
+    asked: list[str] = []
+    for page in (alice, bob):
+        page.on("request", lambda request: asked.append(request.url))
+    await sign_in(alice, two_boxes.missouri.url, "Alice")
+    await propose(alice, "100")
+    await look_until(alice, "Waiting for Bob of ose-california-001 to accept or decline")
+    await expect(alice.locator("main")).to_contain_text("Your 100.00 AT are set aside")
+
+    await sign_in(bob, two_boxes.california.url, "Bob")
+    await expect(bob.locator("main")).to_contain_text("Alice of ose-missouri-001")
+    await bob.get_by_role("button", name="Accept: give 1 Solar Panel, get 100.00 AT").click()
+    await look_until(bob, "Done, in both ledgers: you gave 1 Solar Panel and got 100.00 AT.")
+    await look_until(alice, "Done, in both ledgers: you gave 100.00 AT and got 1 Solar Panel.")
+
+    for page in (alice, bob):
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name="Download the receipt").click()
+        file = await (await download.value).path()
+        assert receipt.verify(receipt.decode(file.read_bytes())).from_village == MISSOURI
+        await page.get_by_role("link", name="All your trades").click()
+    assert (await balance(alice, "AT"), await balance(alice, "Solar Panel")) == ("400.00", "1")
+    assert (await balance(bob, "AT"), await balance(bob, "Solar Panel")) == ("100.00", "1")
+    own = {urlsplit(place.url).netloc for place in (two_boxes.missouri, two_boxes.california)}
+    assert {urlsplit(url).netloc for url in asked} == own
+    for place in (two_boxes.missouri, two_boxes.california):
+        place.box.audit()
+
+
+async def test_a_box_that_is_away_is_waited_for(two_boxes: Two, browser: Browser) -> None:
+    alice, bob = await person(browser), await person(browser)
+    await sign_in(alice, two_boxes.missouri.url, "Alice")
+    await propose(alice, "100")
+    await look_until(alice, "to accept or decline")
+    await sign_in(bob, two_boxes.california.url, "Bob")
+    two_boxes.missouri.box.kill()
+    await bob.get_by_role("button", name="Accept").click()
+    said = bob.locator("main")
+    await expect(said).to_contain_text("this village is bound, and your 1 Solar Panel is held")
+    await expect(said).to_contain_text("Waiting for the box of ose-missouri-001 to confirm")
+    await expect(said).to_contain_text("until then no clock ends it")
+    await two_boxes.missouri.box.start()
+    await look_until(bob, "Done, in both ledgers")
+
+
+async def test_going_back_and_reloading_pay_once(two_boxes: Two, browser: Browser) -> None:
+    alice = await person(browser)
+    await sign_in(alice, two_boxes.missouri.url, "Alice")
+    await pay(alice, "Carol", "12.50")
+    for again in (alice.reload, alice.go_back, alice.go_forward, alice.reload):
+        await again()
+    await expect(alice.get_by_role("status")).to_have_text("Paid 12.50 AT to Carol.")
+    assert await balance(alice, "AT") == "487.50"
+
+
+async def test_a_refused_payment_can_be_mended(two_boxes: Two, browser: Browser) -> None:
+    alice = await person(browser)
+    await sign_in(alice, two_boxes.missouri.url, "Alice")
+    await pay(alice, "Carol", "9000")
+    alert = alice.get_by_role("alert")
+    await expect(alert).to_have_text("Alice does not have enough AT. Nothing was paid.")
+    await expect(alert).to_be_in_viewport()
+    await expect(alice.locator("#pay").get_by_label("To whom")).to_have_value("Carol")
+    await alice.locator("#pay").get_by_label("Amount").fill("12.50")
+    await alice.locator("#pay").get_by_role("button", name="Pay").click()
+    await expect(alice.get_by_role("status")).to_have_text("Paid 12.50 AT to Carol.")
+
+
+async def test_an_impatient_double_click_pays_once(two_boxes: Two, browser: Browser) -> None:
+    alice = await person(browser, java_script_enabled=True)
+    await sign_in(alice, two_boxes.missouri.url, "Alice")
+    await alice.fill("#payee", "Carol")
+    await alice.fill("#amount", "12.50")
+    async with alice.expect_navigation(url="**/?paid=*"):
+        await alice.evaluate(
+            "() => { const form = document.querySelector('#pay form');"
+            " form.submit(); form.submit(); form.submit(); }"
+        )
+    await expect(alice.get_by_role("status")).to_have_text("Paid 12.50 AT to Carol.")
+    assert await balance(alice, "AT") == "487.50"
+
+
+async def test_two_boxes_in_one_browser_over_https(two_boxes: Two, browser: Browser) -> None:
+    """They have one host and differ in the port, which cookies do not know."""
+    page = await person(browser, ignore_https_errors=True)
+    other = await page.context.new_page()
+    await sign_in(page, two_boxes.missouri.secure_url, "Alice")
+    await sign_in(other, two_boxes.california.secure_url, "Bob")
+    await page.reload()
+    await expect(page.get_by_role("banner")).to_contain_text("Alice")
+    cookies = await page.context.cookies()
+    assert all(each["secure"] and each["httpOnly"] for each in cookies)
+    assert {each["sameSite"] for each in cookies} == {"Strict"}
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await other.reload()
+    await expect(other.get_by_role("banner")).to_contain_text("Bob")
+
+
+async def test_a_link_from_elsewhere_signs_nobody_out(two_boxes: Two, browser: Browser) -> None:
+    page = await person(browser, java_script_enabled=True)
+    await sign_in(page, two_boxes.missouri.url, "Alice")
+    await page.goto("data:text/html,<h1>Elsewhere</h1>")
+    await page.evaluate("address => { location.href = address }", two_boxes.missouri.url)
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await page.goto(two_boxes.missouri.url)
+    await expect(page.get_by_role("banner")).to_contain_text("Alice")
+
+
+async def test_the_keyboard_is_enough(two_boxes: Two, browser: Browser) -> None:
+    page = await person(browser)
+    await page.goto(two_boxes.missouri.url)
+    for _ in range(2):  # past the village's name
+        await page.keyboard.press("Tab")
+    await page.keyboard.type("Alice")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PINS["Alice"])
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="What you have")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_pages_fit_an_old_phone_and_can_be_read(
+    two_boxes: Two, browser: Browser, scheme: str
+) -> None:
+    page = await person(browser, java_script_enabled=True, color_scheme=scheme)
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text))
+
+    async def check(name: str) -> None:
+        for width in (320, 360, 1200):
+            await page.set_viewport_size({"width": width, "height": 640})
+            assert not await page.evaluate(IS_TOO_WIDE), f"{name} at {width}"
+        contrast, text = await page.evaluate(LOWEST_CONTRAST)
+        assert contrast >= 4.5, f"{name}: {text}"
+
+    await page.goto(two_boxes.missouri.url)
+    await check("sign-in")
+    await sign_in(page, two_boxes.missouri.url, "Alice")
+    await propose(page, "100")
+    await check("trade")
+    await page.goto(two_boxes.missouri.url)
+    await check("home")
+    assert faults == []
+    await pay(
+        page, "Nobody with a name this long without a single space in it".replace(" ", ""), "1"
+    )
+    await check("refused payment")
+    await page.goto(two_boxes.missouri.url + "nowhere")
+    await check("error")

@@ -1,0 +1,885 @@
+"""`village-edge` as a steward types it: real processes, their output and their exit codes.
+
+What needs only an answer of the same code runs in this process (`quick`), ten times faster.
+"""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from edge import app, cli, config, control
+from edge.appliance import recovery
+from edge.config import VillageSettings
+from edge.core import note
+from edge.core.invitation import PREFIX
+from edge.errors import Unreachable
+from tests.integration.boxes import Done, RealBox, befriend, environment_of, until, village_edge
+
+MISSOURI, CALIFORNIA = "ose-missouri-001", "ose-california-001"
+STOP_S_MAX: Final = 5
+Line = list[str | Path]
+PROPOSE: Final = (
+    *("trade", "propose", "Alice", f"Bob@{CALIFORNIA}"),
+    *("--offer", "1", "AT", "--request", "1", "Solar Panel"),
+)
+
+
+# Running commands
+
+
+def quick(*arguments: str | Path, stdin: bytes = b"") -> Done:
+    """Run one command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin))
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = cli.main([*map(str, arguments)])
+            except SystemExit as stopped:
+                code = int(stopped.code or 0)
+    finally:
+        sys.stdin = before
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def together(*commands: Sequence[str | Path]) -> list[Done]:
+    """Run commands in processes of their own, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda command: village_edge(*command), commands))
+
+
+def answer(*arguments: str | Path) -> Any:
+    """Return what a command prints with --json; it must be done."""
+    done = quick(*arguments, "--json")
+    assert (done.code, done.err) == (0, ""), done
+    return json.loads(done.out)
+
+
+def assert_refused(done: Done, code: int, *said: str) -> None:
+    """A refusal is one line on stderr, nothing on stdout, and its exit code."""
+    assert done.code == code, done
+    assert done.out == "", done
+    assert done.err.startswith("village-edge: ") and done.err.count("\n") == 1, done
+    for each in said:
+        assert each in done.err, done
+
+
+# Villages
+
+
+def found(folder: Path, village: str = MISSOURI) -> Path:
+    app.create_village(folder, VillageSettings(village, f"Village {village}", 38.45, -93.85))
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A village of its own, without a running box: Alice has 100 AT, Bob a line of 10."""
+    folder = found(tmp_path / "village")
+    at = ("--dir", folder)
+    for line in (
+        ("member", "add", "Alice", "--pin", "1234"),
+        ("member", "add", "Bob", "--pin", "5678"),
+        ("issue", "Alice", "100"),
+        ("limit", "Bob", "AT", "10"),
+    ):
+        assert quick(*line, *at).code == 0
+    return folder
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[RealBox]:
+    made = RealBox(tmp_path, MISSOURI)
+    yield made
+    made.end()
+
+
+class Pair:
+    """Two real boxes, neighbours; a trade is settled between Alice and Bob."""
+
+    def __init__(self, folder: Path) -> None:
+        self.proposer, self.acceptor = RealBox(folder, MISSOURI), RealBox(folder, CALIFORNIA)
+        self.trade = ""
+
+    async def start(self) -> None:
+        for each in (self.proposer, self.acceptor):
+            await each.start()
+        await befriend(self.proposer, self.acceptor)
+        await self.proposer.ask(control.MemberAdd("Alice", "1234"))
+        await self.proposer.ask(control.Issue("Alice", "500"))
+        await self.acceptor.ask(control.MemberAdd("Bob", "1234"))
+        await self.acceptor.ask(control.Declare("Bob", "Solar Panel", "9"))
+        await until(self.knows_catalogue, "the catalogue is synced")
+        self.trade = await self.propose()
+        await until(lambda: self.acceptor.trade(self.trade), "the proposal has come")
+        await self.acceptor.ask(control.TradeAccept(self.trade))
+        for each in (self.proposer, self.acceptor):
+            await until(partial(is_settled, each, self.trade), "it has settled")
+
+    async def knows_catalogue(self) -> bool:
+        peers = (await self.proposer.ask(control.PeerList()))["neighbours"]
+        return bool(peers) and peers[0]["records_held"] >= 4
+
+    async def propose(self) -> str:
+        offer, request = ("AT", "100"), ("Solar Panel", "1")
+        made = await self.proposer.ask(
+            control.TradePropose("Alice", "Bob", CALIFORNIA, offer, request)
+        )
+        return str(made["id"])
+
+    def end(self) -> None:
+        self.proposer.end()
+        self.acceptor.end()
+
+
+async def is_settled(box: RealBox, id_: str) -> bool:
+    found_ = await box.trade(id_)
+    return found_ is not None and found_["status"] == "SETTLED"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    made = Pair(tmp_path_factory.mktemp("pair"))
+    try:
+        asyncio.run(made.start())
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="module")
+def receipt(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settled trade's receipt, as the proposer's box writes it."""
+    path = tmp_path_factory.mktemp("receipt") / "trade.receipt"
+    done = quick("export", "receipt", pair.trade, "--output", path, "--dir", pair.proposer.folder)
+    assert done == Done(0, "", "")
+    return path
+
+
+def damage(folder: Path) -> None:
+    """Overwrite pages in the middle of the database."""
+    path = folder / app.LEDGER
+    with sqlite3.connect(path) as conn:
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    conn.close()
+    with path.open("r+b") as file:
+        file.seek(4_096)
+        file.write(os.urandom(8 * 4_096))
+
+
+def flip_byte(folder: Path) -> None:
+    """Change one byte of the log's second record, behind the triggers' back."""
+    conn = sqlite3.connect(folder / app.LEDGER)
+    conn.execute("DROP TRIGGER entry_fixed")
+    (record,) = conn.execute("SELECT record FROM entry WHERE position = 1").fetchone()
+    changed = record.replace(b'"AT"', b'"AU"')
+    assert changed != record
+    conn.execute("UPDATE entry SET record = ? WHERE position = 1", (changed,))
+    conn.execute(
+        "CREATE TRIGGER entry_fixed BEFORE UPDATE ON entry"
+        " BEGIN SELECT RAISE(ABORT, 'the log only grows'); END"
+    )
+    conn.commit()
+    conn.close()
+
+
+# init
+
+
+def test_init_shows_the_phrase_once_and_keeps_what_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "village"
+    line: Line = ["init", "--dir", folder, "--id", MISSOURI, "--name", "Factor e Farm"]
+    line += ["--lat", "38.4567", "--lon", "-93.85"]
+    made = village_edge(*line)
+    assert (made.code, made.err) == (0, "")
+    phrase = next(text.strip() for text in made.out.splitlines() if len(text.split()) == 12)
+    assert made.out.count(phrase) == 1
+    seed = recovery.identity_seed(phrase)
+    assert (folder / app.IDENTITY).read_text() == f"{seed.hex()}\n"
+    files = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    private = {app.IDENTITY, app.TLS_KEY, app.LEDGER}
+    assert {name for name, mode in files.items() if mode == 0o600} == private
+    assert {name for name, mode in files.items() if mode == 0o644} == files.keys() - private
+    assert folder.stat().st_mode & 0o777 == 0o700
+    content = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert not any(phrase.encode() in each for each in content.values())
+    assert "lat = 38.46\n" in (folder / config.FILE).read_text()
+
+    again = village_edge(*line)
+    assert_refused(again, 2, str(folder), "not empty")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
+    assert list(folder.parent.iterdir()) == [folder]
+
+    printed = village_edge(*line, "--json", "--dir", tmp_path / "other")
+    shown = json.loads(printed.out)
+    assert shown.keys() == {"village", "recovery_phrase"} and shown["village"] == MISSOURI
+    assert shown["recovery_phrase"] != phrase
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--id", "Missouri", "'Missouri' is not a village id"),
+        ("--id", "ose-missouri", "is not a village id"),
+        ("--id", "ose-missouri-0001", "is not a village id"),
+        ("--id", f"{'a' * 60}-001", "is not a village id"),
+        ("--name", "", "name"),
+        ("--name", "two\nlines", "name"),
+        ("--name", " space", "name"),
+        ("--lat", "90.1", "latitude"),
+        ("--lat", "nan", "latitude"),
+        ("--lat", "inf", "latitude"),
+        ("--lon", "-180.1", "longitude"),
+    ],
+)
+def test_init_refuses_what_no_village_can_be(
+    tmp_path: Path, flag: str, value: str, said: str
+) -> None:
+    line = {"--id": MISSOURI, "--name": "Farm", "--lat": "38", "--lon": "-93"} | {flag: value}
+    words = [f"{name}={text}" for name, text in line.items()]
+    assert_refused(quick("init", "--dir", tmp_path / "village", *words), 2, said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_refuses_a_place_that_cannot_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("init", "--id", MISSOURI, "--name", "Farm", "--lat", "38", "--lon", "-93")
+    (tmp_path / "file").write_text("mine")
+    assert_refused(quick(*line, "--dir", tmp_path / "file"), 2, "file", "Not a directory")
+    assert_refused(quick(*line, "--dir", tmp_path / "file" / "in"), 2, "file/in")
+    assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for here in (".", tmp_path / "here", "../here"):
+        assert_refused(quick(*line, "--dir", here), 2, "new folder")
+    assert list((tmp_path / "here").iterdir()) == []
+    assert quick(*line, "--dir", "inside").code == 0
+    assert (tmp_path / "here" / "inside" / app.IDENTITY).exists()
+
+
+def test_an_interrupted_init_leaves_no_village_and_can_be_repeated(tmp_path: Path) -> None:
+    """Its power goes at the first file, at the settings, and at the last step of all."""
+    line = ("--id", MISSOURI, "--name", "Farm", "--lat", "38", "--lon", "-93")
+    for rename in (1, 4, 5):
+        folder = tmp_path / f"village-{rename}"
+        assert village_edge("init", "--dir", folder, *line, odd=f"rename {rename}").code == -9
+        assert not folder.exists()
+        assert_refused(quick("status", "--dir", folder), 2, "village-edge init")
+        assert quick("init", "--dir", folder, *line).code == 0
+        assert answer("audit", "--dir", folder)["agrees"] is True
+        assert not list(tmp_path.glob(".village*"))
+
+
+def test_init_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(app.database, "open_writer", fail)  # type: ignore[attr-defined]
+    line = ("init", "--id", MISSOURI, "--name", "Farm", "--lat", "38", "--lon", "-93")
+    assert_refused(quick(*line, "--dir", tmp_path / "village"), 2, "No space left")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Beside a running box, and without one
+
+
+def test_status_says_who_and_where_as_programs_need_it(pair: Pair) -> None:
+    shown = answer("status", "--dir", pair.proposer.folder)
+    assert shown.keys() == {
+        *("village", "name", "version", "serving", "federation_url", "page_urls"),
+        *("verifier_key", "log", "neighbours", "open_trades", "warnings"),
+    }
+    assert shown["federation_url"].startswith("https://127.0.0.1:")
+    key = note.VerifierKey.from_text(shown["verifier_key"])
+    secret = app.read_identity(pair.proposer.folder)
+    assert (key.name, key.algorithm, key.public) == (MISSOURI, note.ED25519, secret.public)
+    assert shown["serving"] is True
+    assert shown["log"].keys() == {"size", "root", "cosigned_size", "cosigned_by"}
+    (neighbour,) = shown["neighbours"]
+    assert neighbour.keys() == {"village", "last_contact", "clock_difference_s", "trouble"}
+    assert (neighbour["village"], neighbour["clock_difference_s"]) == (CALIFORNIA, 0)
+
+
+def test_every_look_is_the_same_beside_a_box_and_without_one(tmp_path: Path, pair: Pair) -> None:
+    """The village without a box is a copy of the other's folder."""
+    folder = pair.proposer.folder
+    pair.proposer.stop()
+    try:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+    finally:
+        asyncio.run(pair.proposer.start())
+    looks = (
+        ("status", "--json"),
+        ("peer", "list", "--json"),
+        ("trade", "list", "--json"),
+        ("export", "registry"),
+        ("export", "trades"),
+        ("export", "receipt", pair.trade),
+        ("audit", "--json"),
+    )
+    beside, without = (
+        together(*((*look, "--dir", place) for look in looks[:2]))
+        + [quick(*look, "--dir", place) for look in looks[2:]]
+        for place in (folder, copy)
+    )
+    for look, one, other in zip(looks, beside, without, strict=True):
+        assert (one.code, one.err, other.code, other.err) == (0, "", 0, ""), look
+        assert still(json.loads(one.out)) == still(json.loads(other.out)), look
+    status, peers, trades = (json.loads(done.out) for done in beside[:3])
+    assert status["log"]["cosigned_by"] == [CALIFORNIA]
+    assert peers["neighbours"][0].keys() == {
+        *("village", "name", "addresses", "records_held", "holds_of_ours", "last_contact"),
+        *("open_trades", "trouble"),
+    }
+    assert trades[0].keys() == {
+        *("id", "trade_id", "from_village", "to_village", "offer", "request", "status"),
+        *("subject", "deadline", "from_user", "to_user", "fee", "message"),
+    }
+    assert (trades[0]["from_user"], trades[0]["offer"]) == ("Alice", {"AT": "100.00"})
+    assert not {"from_user", "to_user", "message"} & json.loads(beside[4].out)[0].keys()
+    audited = json.loads(beside[6].out)
+    assert (audited["agrees"], audited["settled"], len(audited["copies"])) == (True, 1, 1)
+
+
+def still(shown: Any) -> Any:
+    """Return an answer without what goes on while a box runs."""
+    moving = {"serving", "page_urls", "last_contact", "last_sync"}
+    if isinstance(shown, dict):
+        return {name: still(value) for name, value in shown.items() if name not in moving}
+    return [still(each) for each in shown] if isinstance(shown, list) else shown
+
+
+def test_every_change_is_the_same_beside_a_box_and_without_one(box: RealBox) -> None:
+    """The same changes, first beside a box, then without one."""
+    changes: tuple[tuple[str, ...], ...] = (
+        ("member", "add", "NAME", "--pin", "1234"),
+        ("issue", "NAME", "100", "--note", "to begin with"),
+        ("issue", "treasury", "5.50"),
+        ("pay", "NAME", "treasury", "2.25", "--note", "dues"),
+        ("declare", "NAME", "NAME Corn", "3.5", "--decimals", "1"),
+        ("consume", "NAME", "NAME Corn", "0.5"),
+        ("limit", "NAME", "AT", "20"),
+        ("peer", "invite", "--hours", "1"),
+    )
+
+    def done_for(name: str) -> list[Any]:
+        lines = [[word.replace("NAME", name) for word in change] for change in changes]
+        at = ("--json", "--dir", box.folder)
+        done = [(village_edge if line[0] == "pay" else quick)(*line, *at) for line in lines]
+        assert [(each.code, each.err) for each in done] == [(0, "")] * len(done), done
+        return [json.loads(each.out) for each in done]
+
+    asyncio.run(box.start())  # once, so that the village has an address to invite to
+    beside = done_for("Alice")
+    assert box.stop() == 0
+    without = done_for("Bob")
+    assert [each.keys() for each in beside] == [each.keys() for each in without]
+    assert (beside[0], without[0]) == ({"member": "Alice"}, {"member": "Bob"})
+    counted = [each["record"] for each in beside[1:7] + without[1:7]]
+    assert counted == sorted(counted)
+    # A new resource is two records, catalogue and declaration.
+    assert [each - counted[0] for each in counted] == [0, 1, 2, 4, 5, 6, 7, 8, 9, 11, 12, 13]
+    for each in (beside, without):
+        assert each[7]["invitation"].startswith(PREFIX)
+    assert "agree" in box.audit()
+
+
+def test_a_trade_can_be_made_without_a_box_of_ones_own(tmp_path: Path, pair: Pair) -> None:
+    """Propose, cancel, reject and accept while the own box is off and the neighbour's is on."""
+    ours = ("--json", "--dir", pair.proposer.folder)
+    theirs = ("--json", "--dir", pair.acceptor.folder)
+    line = PROPOSE
+    assert pair.proposer.stop() == 0
+    try:
+        proposed = [json.loads(village_edge(*line, *ours).out)]
+        proposed += [json.loads(quick(*line, *ours).out) for _ in range(2)]
+        assert {each["status"] for each in proposed} == {"PENDING"}
+        cancelled, rejected, accepted = (each["id"] for each in proposed)
+        done = json.loads(quick("trade", "cancel", cancelled, *ours).out)
+        assert done["status"] == "CANCELLED"
+        there = {each["id"]: each["status"] for each in answer("trade", "list", *theirs[1:])}
+        assert (there[cancelled], there[rejected], there[accepted]) == (
+            "CANCELLED",
+            "PENDING",
+            "PENDING",
+        )
+    finally:
+        asyncio.run(pair.proposer.start())
+    assert pair.acceptor.stop() == 0
+    try:
+        done = json.loads(quick("trade", "reject", rejected, *theirs).out)
+        assert done["status"] == "REJECTED"
+        assert_refused(quick("trade", "accept", rejected, *theirs[1:]), 1, "REJECTED")
+        assert_refused(quick("trade", "cancel", accepted, *theirs[1:]), 1)
+        done = json.loads(village_edge("trade", "accept", accepted, *theirs).out)
+        assert done["status"] == "SETTLED"
+    finally:
+        asyncio.run(pair.acceptor.start())
+    for each in (pair.proposer, pair.acceptor):
+        assert "agree" in each.audit()
+
+
+def test_beside_a_box_a_neighbour_that_is_off_costs_nothing(pair: Pair) -> None:
+    """The proposal is kept, and said to be not told yet."""
+    line = (*PROPOSE, "--dir", pair.proposer.folder)
+    pair.acceptor.stop()
+    try:
+        done = village_edge(*line, "--json")
+        made = json.loads(done.out)
+        assert (done.code, made["status"]) == (0, "PENDING")
+        assert "has not been reached yet" in made["message"]
+    finally:
+        asyncio.run(pair.acceptor.start())
+    id_ = made["id"]
+    asyncio.run(until(lambda: pair.acceptor.trade(id_), "it comes when the box is back"))
+    assert quick("trade", "cancel", id_, "--dir", pair.proposer.folder).code == 0
+
+
+# Exit codes and one-line errors
+
+
+def test_arguments_that_argparse_refuses(home: Path) -> None:
+    for line in (
+        ("status", "--verbose"),
+        ("trade", "forget"),
+        ("pay", "Alice"),
+        ("peer",),
+        ("init",),
+        ("peer", "invite", "--hours", "many"),
+        (),
+    ):
+        done = quick(*line)
+        assert (done.code, done.out) == (2, ""), done
+        assert done.err.splitlines()[-1].startswith("village-edge"), done
+        assert "Traceback" not in done.err
+    assert village_edge("status", "--verbose", "--dir", home).code == 2
+    assert village_edge("--version").out.startswith("village-edge ")
+
+
+def test_what_the_ledger_refuses_is_1_and_what_cannot_be_meant_is_2(home: Path) -> None:
+    """One process of each kind; the rest in this one."""
+    at = ("--dir", home)
+    assert_refused(village_edge("pay", "Bob", "Alice", "10.01", *at), 1, "Bob")
+    for line, code, said in (
+        (("pay", "Alice", "Bob", "100.01"), 1, "Alice"),
+        (("pay", "Alice", "Carol", "1"), 1, "'Carol'"),
+        (("pay", "Alice", "Bob", "1", "CORN"), 1, "CORN"),
+        (("pay", "Alice", "alice", "1"), 2, "same"),
+        (("pay", "Alice", "Bob", "0"), 2, "more than zero"),
+        (("pay", "Alice", "Bob", "1.001"), 2, "too many decimals"),
+        (("pay", "Alice", "Bob", "1e3"), 2, "'1e3'"),
+        (("pay", "Alice", "Bob", "1,5"), 2, "'1,5'"),
+        (("pay", "Alice", "Bob", "9" * 5_000), 2, "too large"),
+        (("pay", "Alice", "Bob", "1", "--note", "x" * 201), 2, "note"),
+        (("pay", "Alice", "Bob", "1", "--note", "bell\a"), 2, "note"),
+        (("pay", "Alice", "Bob", "1", "--note", "\udcff"), 2, "UTF-8"),
+        (("issue", "Nobody", "1"), 1, "'Nobody'"),
+        (("declare", "Alice", "AT", "1"), 2, "issued, not declared"),
+        (("declare", "Alice", "Corn", "1", "--decimals", "7"), 2, "decimals"),
+        (("declare", "Alice", "Corn", "1", "--decimals", "9" * 30), 2, "too large"),
+        (("declare", "Alice", "!", "1"), 2, "'!'"),
+        (("consume", "Alice", "AT", "1"), 2, "not a resource"),
+        (("consume", "Alice", "CORN", "1"), 1, "CORN"),
+        (("limit", "treasury", "AT", "1"), 2, "treasury"),
+        (("limit", "ose-texas-001", "AT", "1"), 1, "ose-texas-001"),
+        (("member", "add", "alice", "--pin", "1234"), 1, "alice"),
+        (("member", "add", "Treasury", "--pin", "1234"), 1, "Treasury"),
+        (("member", "add", "Carol", "--pin", "123"), 2, "PIN"),
+        (("member", "add", "", "--pin", "1234"), 2, "name"),
+        (("trade", "propose", "Alice", "Bob", "--offer", "1", "AT", "--request", "1", "X"), 2, "@"),
+        (("trade", "accept", "0123456789abcdef"), 1, "0123456789abcdef"),
+        (("trade", "accept", "../.."), 1, "no trade"),
+        (("export", "receipt", "0123"), 1, "0123"),
+        (("peer", "add", "hello"), 2, PREFIX),
+        (("peer", "add", PREFIX), 2, "whole line"),
+        (("peer", "invite", "--hours", "0"), 2, "hour"),
+        (("peer", "invite", "--hours", "-1"), 2, "hour"),
+        (("peer", "invite", "--hours", "9999"), 2, "hour"),
+        (("peer", "invite", "--hours", "9" * 30), 2, "too large"),
+        (("peer", "invite"), 1, "no address yet"),
+    ):
+        assert_refused(quick(*line, *at), code, said)
+    assert answer("audit", *at)["size"] == 4  # village, AT, issue, limit: nothing came of it all
+
+
+def test_a_negative_amount_is_no_flag(home: Path) -> None:
+    done = quick("pay", "Alice", "Bob", "--dir", home, "--", "-5")
+    assert_refused(done, 2, "'-5'")
+    assert_refused(quick("pay", "Alice", "Bob", "-5", "--dir", home), 2, "'-5'")
+
+
+def test_a_pin_comes_by_standard_input(home: Path) -> None:
+    line = ("member", "add", "--dir", home)
+    assert village_edge(*line, "Carol", stdin=b"2468\n").code == 0
+    for name, typed, said in (
+        ("Dora", b"", "PIN"),
+        ("Dora", b"12\n", "PIN"),
+        ("Dora", b"\xff\xfe\xfd\xfc\n", "UTF-8"),
+        ("Dora", b"1" * 5_000, "PIN"),
+        ("Dora", b"12\x0034\n", "PIN"),
+    ):
+        assert_refused(quick(*line, name, stdin=typed), 2, said)
+    assert quick(*line, "Dora", stdin="Grüße 1\n".encode()).code == 0
+
+
+def test_the_environment_counts(home: Path) -> None:
+    there = village_edge("status", "--json", VILLAGE_EDGE_DIR=str(home))
+    assert json.loads(there.out)["village"] == MISSOURI
+    done = village_edge("status", "--dir", home, VILLAGE_EDGE_LISTEN_PAG="127.0.0.1:1")
+    assert_refused(done, 2, "VILLAGE_EDGE_LISTEN_PAG", "listen.pag")
+    done = quick("serve", "--dir", home, "--set", "listen.pag=")
+    assert_refused(done, 2, "listen.pag")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    for line in (("status",), ("serve",), ("audit",), ("trade", "list"), ("peer", "invite")):
+        assert_refused(quick(*line, "--dir", nowhere), 2, str(nowhere), "village-edge init")
+    assert not nowhere.exists()
+
+
+def test_keys_that_are_missing_open_to_others_or_wrong(home: Path, tmp_path: Path) -> None:
+    at = ("--dir", home)
+    key, tls_key, certificate = (
+        home / name for name in (app.IDENTITY, app.TLS_KEY, app.TLS_CERTIFICATE)
+    )
+    for path, command in ((key, "status"), (tls_key, "serve")):
+        path.chmod(0o640)
+        assert_refused(quick(command, *at), 2, str(path), "0640", "chmod 600")
+        path.chmod(0o600)
+    for path, command in ((key, "status"), (tls_key, "serve"), (certificate, "status")):
+        before = path.read_bytes()
+        for content in (b"", b"not a key\n", b"\xff" * 64):
+            path.write_bytes(content)
+            assert_refused(quick(command, *at), 2, str(path))
+        path.unlink()
+        assert_refused(quick(command, *at), 2, str(path))
+        path.write_bytes(before)
+        path.chmod(0o600)
+    other = found(tmp_path / "other", CALIFORNIA)
+    shutil.copy(other / app.IDENTITY, key)
+    assert_refused(quick("status", *at), 2, str(key), "not the key of this ledger")
+
+
+def test_a_folder_whose_parts_are_of_two_villages(home: Path, tmp_path: Path) -> None:
+    other = found(tmp_path / "other", CALIFORNIA)
+    shutil.copy(other / config.FILE, home)
+    assert_refused(quick("status", "--dir", home), 2, MISSOURI, CALIFORNIA)
+
+
+def test_a_port_in_use_names_its_setting(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        free = {f"listen.{name}": "127.0.0.1:0" for name in ("federation", "page", "page_tls")}
+        for name in free:
+            flags = [f"--set={key}={value}" for key, value in (free | {name: address}).items()]
+            done = quick("serve", "--dir", home, *flags)
+            assert_refused(done, 2, address, "already in use", f"--set {name}=")
+    flags = [f"--set={key}=127.0.0.1:0" for key in free]
+    for host in ("no-such-host.invalid", f"{'x' * 64}.example"):
+        done = quick("serve", "--dir", home, *flags, f"--set=listen.federation={host}:0")
+        assert_refused(done, 2, host, "listen.federation")
+
+
+def test_a_village_whose_address_is_gone_is_3(tmp_path: Path, home: Path, box: RealBox) -> None:
+    """With and without a box of one's own: nobody answers, so nobody knows."""
+    asyncio.run(box.start())
+    invitation = answer("peer", "invite", "--dir", box.folder)["invitation"]
+    box.kill()
+    at = ("--dir", found(tmp_path / "other", CALIFORNIA))
+    assert_refused(village_edge("peer", "add", invitation, *at), 3, MISSOURI, "Connection refused")
+    assert answer("peer", "list", *at) == {"neighbours": [], "candidates": []}
+    joiner = RealBox(tmp_path, "ose-texas-001")
+    try:
+        asyncio.run(joiner.start())
+        done = village_edge("peer", "add", invitation, "--dir", joiner.folder)
+        assert_refused(done, 3, MISSOURI, "Connection refused")
+        peers = answer("peer", "list", "--dir", joiner.folder)
+        assert peers == {"neighbours": [], "candidates": []}
+    finally:
+        joiner.end()
+    assert_refused(quick("peer", "add", invitation, "--dir", home), 2, "this village's own")
+
+
+def test_a_damaged_database_is_4(home: Path) -> None:
+    damage(home)
+    for command in ("status", "audit", "serve"):
+        done = quick(command, "--dir", home)
+        assert_refused(done, 4, str(home / app.LEDGER), "damaged")
+    assert_refused(village_edge("issue", "Alice", "1", "--dir", home), 4, "damaged")
+    (home / app.LEDGER).write_bytes(b"something else altogether" * 1_000)
+    for command in ("status", "audit"):
+        assert_refused(quick(command, "--dir", home), 4, str(home / app.LEDGER))
+
+
+def test_a_flipped_byte_is_5(home: Path) -> None:
+    flip_byte(home)
+    assert_refused(village_edge("audit", "--dir", home), 5, "record 1")
+    assert_refused(quick("audit", "--dir", home, "--json"), 5, "record 1")
+
+
+def test_an_error_that_quotes_others_stays_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "hostile"
+    path.write_text(json.dumps({"\x1b[2J\nvillage-edge: all is well\u2028": 1}))
+    assert_refused(quick("verify", path), 2)
+    path.write_text("x" * 5_000_000)
+    assert_refused(quick("import", "registry", path, "--dir", found(tmp_path / "v")), 2, "over")
+
+
+# Processes
+
+
+def test_two_boxes_on_one_folder(box: RealBox) -> None:
+    asyncio.run(box.start())
+    second = village_edge("serve", "--dir", box.folder, "--set=listen.federation=127.0.0.1:0")
+    assert_refused(second, 2, str(box.folder), "another process")
+    assert answer("status", "--dir", box.folder)["serving"] is True
+    assert (box.folder / control.SOCKET).stat().st_mode & 0o777 == 0o600
+
+
+def test_sigterm_stops_within_seconds_and_cleanly(box: RealBox) -> None:
+    """With a browser and another village still connected."""
+    asyncio.run(box.start())
+    status = answer("status", "--dir", box.folder)
+    ports = [int(url.rstrip("/").rpartition(":")[2]) for url in (status["page_urls"][0],)]
+    ports.append(int(status["federation_url"].rpartition(":")[2]))
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            connected = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connected.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        assert box.process is not None
+        box.process.terminate()
+        assert box.process.wait(STOP_S_MAX) == 0
+    assert not (box.folder / control.SOCKET).exists()
+    asyncio.run(box.start())
+    assert box.stop() == 0
+    log = box.log.read_text()
+    assert "auditing" not in log and "Traceback" not in log and "rror" not in log
+
+
+def test_after_a_power_cut_the_box_audits_itself(box: RealBox) -> None:
+    asyncio.run(box.start())
+    box.kill()
+    assert (box.folder / control.SOCKET).exists()
+    asyncio.run(box.start())  # over the dead one's socket
+    asyncio.run(until(lambda: says(box, "the audit agrees: 2 records"), "the audit's word"))
+    log = box.log.read_text()
+    assert log.count("not stopped cleanly: auditing in the background") == 1
+    assert box.stop() == 0
+    asyncio.run(box.start())
+    assert box.stop() == 0
+    assert box.log.read_text().count("auditing") == 1
+
+
+def test_a_difference_stops_the_box_every_time(box: RealBox) -> None:
+    """A stop over a difference is no clean stop: the next start finds it again."""
+    asyncio.run(box.start())
+    box.kill()
+    flip_byte(box.folder)
+    flags = [f"--set=listen.{name}=127.0.0.1:0" for name in ("federation", "page", "page_tls")]
+    for _ in range(2):
+        done = village_edge("serve", "--dir", box.folder, *flags)
+        assert done.code == 5, done
+        assert "record 1" in done.err and "Traceback" not in done.err
+
+
+async def says(box: RealBox, line: str) -> bool:
+    return line in box.log.read_text()
+
+
+@pytest.mark.parametrize("where", ["beside a box", "without one"])
+def test_an_id_does_a_command_once_through_power_cuts(box: RealBox, where: str) -> None:
+    """Done and on disk, but never answered: asking again gives the answer, and does it no more."""
+    asyncio.run(box.start())
+    assert quick("member", "add", "Alice", "--pin", "1234", "--dir", box.folder).code == 0
+    assert quick("issue", "treasury", "9", "--dir", box.folder).code == 0
+    box.stop()
+    at: Line = ["--dir", box.folder]
+    lines = ["pay treasury Alice", "issue Alice", "declare Alice Corn"]
+    for line in lines:
+        id_ = ["--id", f"errand {line}"]
+        asked: Line = [*line.split(), "3", *id_, *at]
+        if where == "beside a box":
+            asyncio.run(box.start(odd="unanswered"))
+            assert_refused(village_edge(*asked), 3, "--id")
+            asyncio.run(box.died())
+        else:
+            assert village_edge(*asked, odd="unanswered").code == -9
+        size = answer("status", "--dir", box.folder)["log"]["size"]
+        assert answer(*asked)["record"] == size - 1
+        assert answer(*asked)["record"] == size - 1
+        assert answer("status", "--dir", box.folder)["log"]["size"] == size
+        assert_refused(quick(*line.split(), "4", *id_, *at), 1, "used for something else")
+    assert answer("audit", *at)["agrees"] is True
+
+
+def test_an_id_makes_a_proposal_once(pair: Pair) -> None:
+    line = (*PROPOSE, "--id", "once", "--dir", pair.proposer.folder)
+    pair.proposer.stop()
+    assert village_edge(*line, odd="unanswered").code == -9
+    asyncio.run(pair.proposer.start())
+    made, again = answer(*line), answer(*line)
+    assert made["id"] == again["id"]
+    shown = answer("trade", "list", "--dir", pair.proposer.folder)
+    assert [each["id"] for each in shown if each["status"] == "PENDING"] == [made["id"]]
+    other = (*line[:5], "2", *line[6:])
+    assert_refused(quick(*other), 1, "used for something else")
+    assert quick("trade", "cancel", made["id"], "--dir", pair.proposer.folder).code == 0
+
+
+def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
+    for line in (("status",), ("export", "registry"), ("--help",)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        at = () if line == ("--help",) else ("--dir", str(home))
+        with os.fdopen(writing, "wb") as pipe:
+            done = subprocess.run(
+                [sys.executable, "-m", "edge", *line, *at],
+                stdout=pipe,
+                stderr=subprocess.PIPE,
+                env=environment_of({}),
+                check=False,
+            )
+        assert (done.returncode, done.stderr) == (0, b""), line
+
+
+def test_a_terminal_without_the_letters_is_no_error(home: Path) -> None:
+    assert quick("member", "add", "Zoë 李", "--pin", "1234", "--dir", home).code == 0
+    line = ("pay", "Alice", "Zoë 李", "1", "--dir", home)
+    assert village_edge(*line, PYTHONIOENCODING="ascii").code == 0
+    done = village_edge("member", "add", "Ünal", "--pin", "1234", "--dir", home, LC_ALL="C")
+    assert (done.code, done.err) == (0, "")
+    done = village_edge("pay", "Zoë 李", "Ünal", "50", "--dir", home, PYTHONIOENCODING="ascii")
+    assert_refused(done, 1)
+
+
+# Files for others
+
+
+def test_verify_takes_a_good_receipt_anywhere(receipt: Path, tmp_path: Path) -> None:
+    shutil.copy(receipt, tmp_path / "copy")
+    done = village_edge("verify", tmp_path / "copy")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("The receipt holds.") and "settled" in done.out
+    shown = answer("verify", tmp_path / "copy")
+    assert shown.keys() == {
+        *("outcome", "trade_id", "from_village", "to_village", "offer", "request"),
+        *("subject", "signed_by"),
+    }
+    assert (shown["outcome"], shown["offer"], shown["request"]) == (
+        "settled",
+        "100.00 AT",
+        "1 SOLAR-PANEL",
+    )
+    assert sorted(shown["signed_by"]) == [CALIFORNIA, MISSOURI]
+
+
+def test_verify_refuses_every_other_receipt(receipt: Path, tmp_path: Path) -> None:
+    whole = receipt.read_bytes()
+    path = tmp_path / "altered"
+
+    def verified(content: bytes) -> Done:
+        path.write_bytes(content)
+        return quick("verify", path)
+
+    for change in (
+        lambda text: text.replace(b'"amount":10000', b'"amount":90000', 1),
+        lambda text: text.replace(b"COMMIT", b"ABORT"),
+        lambda text: text.replace(b"ose-missouri-001", b"ose-missouri-002"),
+        lambda text: text.replace(b'"index":', b'"index":1', 1),
+        lambda text: text.replace(b'"proof":["', b'"proof":["AAAA', 1),
+    ):
+        altered: Callable[[bytes], bytes] = change
+        assert altered(whole) != whole
+        done = verified(altered(whole))
+        assert done.code in (1, 2), done
+        assert_refused(done, done.code)
+    for at in range(7, len(whole) - 1, 211):  # a letter of a text, a signature, a hash...
+        flipped = bytes([whole[at] ^ 1])
+        done = verified(whole[:at] + flipped + whole[at + 1 :])
+        if done.code == 0:  # the unused bits of a base64 digit
+            assert whole[at + 1 : at + 2] in (b"=", b'"'), at
+            continue
+        assert done.code in (1, 2), done
+        assert_refused(done, done.code)
+    for end in (0, 1, len(whole) // 2, len(whole) - 2):
+        assert_refused(verified(whole[:end]), 2, "not a receipt")
+    for content in (b"\x00\xff\x7fELF" * 99, b"null", b"[]", b"{}", b"[" * 100_000):
+        assert_refused(verified(content), 2)
+    assert_refused(verified(whole + b" " * 300_000), 2, "over")
+    assert_refused(quick("verify", tmp_path), 2, str(tmp_path))
+    assert_refused(quick("verify", tmp_path / "nowhere"), 2, "nowhere")
+    assert_refused(quick("verify", "/dev/zero"), 2, "/dev/zero")
+
+
+def test_a_registry_travels_as_a_file(pair: Pair, home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "federation_registry.json"
+    done = village_edge("export", "registry", "--output", path, "--dir", pair.proposer.folder)
+    assert done == Done(0, "", "")
+    entries = json.loads(path.read_text())
+    assert [each["village_id"] for each in entries] == [MISSOURI, CALIFORNIA]
+    texas = ("--dir", found(tmp_path / "texas", "ose-texas-001"))
+    assert village_edge("import", "registry", path, *texas).out == "2 villages taken in.\n"
+    peers = answer("peer", "list", *texas)
+    assert peers["neighbours"] == []
+    assert [(each["village"], each["source"]) for each in peers["candidates"]] == [
+        (CALIFORNIA, "import"),
+        (MISSOURI, "import"),
+    ]
+    assert answer("import", "registry", path, *texas) == {"villages": 2}
+
+    beside = answer("import", "registry", path, "--dir", pair.acceptor.folder)
+    assert beside == {"villages": 1}  # without its own entry
+    entries[1]["name"] = "Another Farm"
+    path.write_text(json.dumps(entries))
+    for folder in (texas[1], pair.acceptor.folder):
+        done = quick("import", "registry", path, "--dir", folder)
+        assert_refused(done, 1, CALIFORNIA)
+    stranger = json.loads(quick("export", "registry", "--dir", home).out)
+    path.write_text(json.dumps(stranger))
+    done = quick("import", "registry", path, "--dir", pair.acceptor.folder)
+    assert_refused(done, 1, MISSOURI)  # a neighbour's id under another key
+    for content in ("", "{}", "[1]", '[{"village_id": "x"}]', "[" * 100_000):
+        path.write_text(content)
+        assert_refused(quick("import", "registry", path, *texas), 2, "not a registry file")
+    path.write_bytes(b"\xff\xff")
+    assert_refused(quick("import", "registry", path, *texas), 2, str(path))
+
+
+def test_an_export_that_cannot_be_written_is_named(home: Path, tmp_path: Path) -> None:
+    done = quick("export", "trades", "--output", tmp_path / "no" / "file", "--dir", home)
+    assert_refused(done, 2, str(tmp_path / "no" / "file"))
+    assert json.loads(quick("export", "trades", "--dir", home).out) == []
+
+
+# The demo
+
+
+def test_the_demo_trades_once_and_leaves_nothing_running() -> None:
+    done = village_edge("demo", "--once")
+    assert (done.code, done.err) == (0, ""), done
+    assert "Both ledgers settled, and both audits agree." in done.out
+    assert done.out.count("SETTLED") == 2
+
+
+def test_nobody_answers_on_a_socket_that_no_box_has(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="no box answers"):
+        asyncio.run(control.ask(tmp_path / control.SOCKET, control.Status()))
