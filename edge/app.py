@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from edge import __version__, control, desk, peering, trade_escrow
 from edge.appliance import files, recovery
@@ -20,7 +21,7 @@ from edge.appliance.clock import Clock
 from edge.appliance.randomness import random_bytes
 from edge.config import FILE as SETTINGS
 from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
-from edge.core import crypto, messages, note
+from edge.core import crypto, limits, messages, note
 from edge.errors import BoxError, ConfigError, CorruptDatabase, Malformed
 from edge.federation_client import FederationClient
 from edge.peering import Profile
@@ -40,6 +41,7 @@ TLS_KEY = "tls.key"
 TLS_CERTIFICATE = "tls.crt"
 SESSION_PURPOSE = "village-edge/session/v1"
 _log = logging.getLogger(__name__)
+_http_log = logging.getLogger(f"{__name__}.http")
 
 
 def create_village(folder: Path, village: VillageSettings) -> str:
@@ -108,6 +110,19 @@ def _read_pin(path: Path) -> bytes:
         raise ConfigError(f"{path}: {error.detail}") from None
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Leave out requests that are no HTTP: with them a stranger could fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
+
+
+_http_log.addFilter(_is_ours)
+
+
+class _Stopping(Exception):
+    """The box stops, and what it was doing in the background is not finished."""
+
+
 class App:
     """A village's box: parts, and while serving its listeners. Make it with `opened`."""
 
@@ -130,6 +145,7 @@ class App:
         self.page_urls: list[str] = []
         self.fault: BaseException | None = None
         self._is_checked = False
+        self._guard = ReplayGuard(0)
         self._stop = asyncio.Event()
 
     def profile(self) -> Profile:
@@ -201,7 +217,6 @@ class App:
         self.store.failed.add_done_callback(lambda _: self._stop.set())
         async with contextlib.AsyncExitStack() as stack:
             await self._listen(stack)
-            await self._note_start(stack)
             client = asyncio.create_task(self.client.run(), name="federation")
             client.add_done_callback(self._on_end)
             stack.push_async_callback(_cancelled, client)
@@ -226,6 +241,7 @@ class App:
         page = _bind(stack, listen.page, "listen.page") if listen.page else None
         page_tls = _bind(stack, listen.page_tls, "listen.page_tls") if listen.page_tls else None
         self.federation_port = federation.getsockname()[1]
+        await self._note_start(stack)
         box = await self.box(serving=True)
         context = tls.federation_context(certificate, key)
         federation_app = await self._federation_application(box)
@@ -273,13 +289,18 @@ class App:
     async def _runner(
         self, stack: contextlib.AsyncExitStack, application: web.Application
     ) -> web.AppRunner:
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            logger=_http_log,
+            shutdown_timeout=2,
+            auto_decompress=False,
+        )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         return runner
 
     async def _federation_application(self, box: control.Box) -> web.Application:
-        started_ms = max(self.clock.now_ms(), await self.store.read(last_stamp_ms))
 
         async def register(message: messages.Register) -> messages.Registered:
             return await self.store.write(lambda tx: peering.answer(tx, message, box.profile))
@@ -289,15 +310,23 @@ class App:
             self.store,
             self.client.answer,
             register,
-            ReplayGuard(started_ms // 1000),
+            self._guard,
             self.clock.now_s,
             self.clock.monotonic_s,
             random_bytes,
         ).application(self._on_broken_law)
 
+    def _replay_floor_s(self, view: View) -> int:
+        """Requests signed up to here may have been taken before this start."""
+        heard_until_s = facts.heard_until_s(view)
+        if heard_until_s is not None:
+            return heard_until_s
+        return max(self.clock.now_ms(), last_stamp_ms(view)) // 1000 + limits.CLOCK_SKEW_S_MAX
+
     async def _note_start(self, stack: contextlib.AsyncExitStack) -> None:
         """Note that the box runs, until it has stopped cleanly; recompute everything, in the
         background, if it had not."""
+        self._guard = ReplayGuard(await self.store.read(self._replay_floor_s))
         self._is_checked = await self.store.write(facts.start)
         stack.push_async_callback(self._note_stop)
         if not self._is_checked:
@@ -308,14 +337,22 @@ class App:
     async def _note_stop(self) -> None:
         """A stop is clean unless the database failed or an audit that was due has not agreed."""
         if self._is_checked and not self.store.failed.done():
-            await self.store.write(facts.stop)
+            await self.store.write(lambda tx: facts.stop(tx, self._guard.latest_s))
 
     async def _check(self) -> None:
         """Stop the box if the ledger differs from its log: nothing more is built on it then."""
         _log.info("the box was not stopped cleanly: auditing in the background")
-        report = await self.store.read(audit.audit)
+        try:
+            report = await self.store.read(lambda view: audit.audit(view, self._go_on))
+        except _Stopping:
+            return
         self._is_checked = True
         _log.info("the audit agrees: %d records", report.size)
+
+    def _go_on(self, _done: int, _total: int) -> None:
+        """Break the audit off when the box stops: a stop does not wait for a long one."""
+        if self._stop.is_set():
+            raise _Stopping
 
     def _shop(self) -> Shop:
         return Shop(

@@ -95,7 +95,9 @@ def take_up(tx: Tx, invitation: Invitation) -> Register:
         Seat(invitation.village_id, invitation.key),
     )
     draft = neighbours.joining_charter(
-        tx, invitation.secret, charter.genesis(founders, tx.random(16))
+        tx,
+        invitation.secret + invitation.village_id.encode() + invitation.key,
+        charter.genesis(founders, tx.random(16)),
     )
     joining = Joining(invitation.secret, msgspec.Raw(draft), tx.identity.key.sign(draft))
     return Register(limits.PROTOCOL_VERSION, own, joining)

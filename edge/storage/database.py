@@ -88,7 +88,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise explain(error, path) from error
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its own messages
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def warnings() -> list[str]:
@@ -111,7 +111,7 @@ def explain(error: sqlite3.Error, path: Path) -> BoxError:
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"the disk is full: nothing was written to {path}; free some space")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return _damaged(path, error)
+        return damaged(path, error)
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
         return StorageError(f"{path} cannot be read or written ({error}): check the disk")
     return StorageError(f"{path}: {error}")
@@ -127,21 +127,22 @@ def _version(conn: sqlite3.Connection) -> int:
     return version
 
 
-def _damaged(path: Path, why: object) -> CorruptDatabase:
+def _no_village(path: Path) -> ConfigError:
+    return ConfigError(f"there is no village in {path.parent}: run village-edge init first")
+
+
+def damaged(path: Path, why: object) -> CorruptDatabase:
+    """Return the error for a file whose content cannot be right."""
     return CorruptDatabase(
         f"{path} is damaged ({why}): nothing is written to it; stop the box and restore a backup, "
         "and keep the damaged file"
     )
 
 
-def _no_village(path: Path) -> ConfigError:
-    return ConfigError(f"there is no village in {path.parent}: run village-edge init first")
-
-
 def _check_pages(conn: sqlite3.Connection, path: Path) -> None:
     result = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
     if result != "ok":
-        raise _damaged(path, str(result).splitlines()[-1])
+        raise damaged(path, str(result).splitlines()[-1])
 
 
 def _schema_files() -> Iterator[tuple[int, str]]:

@@ -37,6 +37,15 @@ def start(tx: Tx) -> bool:
     return clean
 
 
-def stop(tx: Tx) -> None:
-    """Note that the box has stopped cleanly."""
+def stop(tx: Tx, heard_until_s: int) -> None:
+    """Note that the box has stopped cleanly, and when the latest request it took was signed."""
     keep(tx, "running", "no")
+    keep(tx, "heard_until_s", str(heard_until_s))
+
+
+def heard_until_s(view: View) -> int | None:
+    """Return when the latest request that was ever taken was signed, 0 if there was none; None
+    after a stop that was not clean: then nobody knows."""
+    if read(view, "running") == "yes":
+        return None
+    return int(read(view, "heard_until_s") or 0)

@@ -214,8 +214,10 @@ def asset_in(view: View, log: int, code: str) -> Asset | None:
     return Asset(*row) if row else None
 
 
-def assets(view: View, log: int) -> list[Asset]:
-    rows = view.all("SELECT code, kind, decimals FROM asset WHERE log = ? ORDER BY code", log)
+def assets(view: View, log: int, limit: int = -1) -> list[Asset]:
+    """Return a log's catalogue by code, all of it unless there is a limit."""
+    sql = "SELECT code, kind, decimals FROM asset WHERE log = ? ORDER BY code LIMIT ?"
+    rows = view.all(sql, log, limit)
     return [Asset(*row) for row in rows]
 
 

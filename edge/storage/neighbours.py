@@ -171,13 +171,13 @@ def take_invitation(tx: Tx, secret: bytes, village: str, charter: bytes) -> None
     )
 
 
-def joining_charter(tx: Tx, secret: bytes, make: bytes) -> bytes:
-    """Return the charter drafted for an invitation, keeping `make` if there is none yet: a second
-    try sends the same bytes."""
-    row = tx.one("SELECT charter FROM joining WHERE secret_digest = ?", crypto.sha256(secret))
+def joining_charter(tx: Tx, invited: bytes, make: bytes) -> bytes:
+    """Return the charter drafted for an invitation (its secret and who invites), keeping `make` if
+    there is none yet: a second try sends the same bytes."""
+    row = tx.one("SELECT charter FROM joining WHERE invited_digest = ?", crypto.sha256(invited))
     if row is not None:
         return bytes(row[0])
-    tx.run("INSERT INTO joining VALUES (?, ?)", crypto.sha256(secret), make)
+    tx.run("INSERT INTO joining VALUES (?, ?)", crypto.sha256(invited), make)
     return make
 
 

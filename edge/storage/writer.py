@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.core import checkpoint, limits, merkle, records
-from edge.errors import CorruptDatabase, DiskFull
+from edge.errors import DiskFull, PeerError
 from edge.storage import database, logs
 from edge.storage.tx import OWN_LOG, Head, Identity, Tx, View
 
@@ -33,8 +33,11 @@ class Writer:
         self._random = random
         self._path = path
         view = View(conn)
-        self._head = _stored_head(view, path)
-        self._last_stamp_ms = last_stamp_ms(view)
+        try:
+            self._head = _stored_head(view)
+            self._last_stamp_ms = last_stamp_ms(view)
+        except (AssertionError, PeerError) as error:
+            raise database.damaged(path, error) from error
 
     def run(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
         """Run each function in its own savepoint, all in one transaction; return their outcomes.
@@ -103,18 +106,11 @@ class CommitFailed(Exception):
     """Nobody knows what is on the disk: the process must stop, and begin again from that."""
 
 
-def _stored_head(view: View, path: Path) -> Head:
-    """Return where the own log ends. Raises CorruptDatabase unless that is what was signed last."""
-    try:
-        head = logs.head_of(view, OWN_LOG)
-    except AssertionError as error:
-        raise CorruptDatabase(f"{path} is damaged ({error}): restore a backup") from None
+def _stored_head(view: View) -> Head:
+    """Return where the own log ends, which is what was signed last."""
+    head = logs.head_of(view, OWN_LOG)
     size, root, _ = logs.last_checkpoint(view, OWN_LOG) or (0, merkle.EMPTY_ROOT, "")
-    if (head.size, head.root) != (size, root):
-        raise CorruptDatabase(
-            f"{path} is damaged (its log is not the one of {size} records that this village signed "
-            "last): village-edge audit names the place; restore a backup"
-        )
+    assert (head.size, head.root) == (size, root), "the log differs from its own last checkpoint"
     return head
 
 

@@ -16,15 +16,17 @@ class ReplayGuard:
     """The nonces seen and issued by this process.
 
     `started_s` is the floor for all: seen nonces die with the process, so what was signed up to
-    then needs an issued nonce. Give the later of the clock and the newest stamp stored, since a
-    Raspberry Pi may wake in the past.
+    then needs an issued nonce. Give the `latest_s` of the process before; if it is not known, what
+    it may have been: CLOCK_SKEW_S_MAX after the clock, or after the newest stamp stored if that is
+    later, since a Raspberry Pi may wake in the past.
     """
 
-    __slots__ = ("_peers", "_started_s")
+    __slots__ = ("_peers", "_started_s", "latest_s")
 
     def __init__(self, started_s: int) -> None:
         self._started_s = started_s
         self._peers: dict[str, _Peer] = {}
+        self.latest_s = started_s  # nothing taken so far was signed later
 
     def accept(
         self, params: SignatureParams, *, now_s: int, monotonic_s: float, fresh: bytes
@@ -44,6 +46,7 @@ class ReplayGuard:
             raise StaleRequest(reason, now=now_s, nonce=nonce)
         if params.created_s is not None:
             self._remember(peer, params.created_s, params.nonce, now_s)
+            self.latest_s = max(self.latest_s, params.created_s)
 
     def _remember(self, peer: "_Peer", created_s: int, nonce: str, now_s: int) -> None:
         if nonce in peer.seen.get(created_s, ()):

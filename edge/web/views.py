@@ -7,7 +7,7 @@ import msgspec
 from edge import desk
 from edge.core import limits, words
 from edge.core.accounts import MEMBER, TREASURY
-from edge.core.names import TOKEN, TOKEN_DECIMALS, amount_text
+from edge.core.names import TOKEN, TOKEN_DECIMALS, amount_text, is_asset_code
 from edge.core.trade import ENDED, Role, Status
 from edge.errors import UnknownTrade
 from edge.storage import ledger, logs, members, neighbours, trades
@@ -18,6 +18,7 @@ from edge.storage.tx import OWN_LOG, View
 
 SILENT_MS: Final = 180_000
 MEMBERS_SHOWN_MAX: Final = 500
+ASSETS_SHOWN_MAX: Final = 200
 
 # In a word or two, and how the page colours it.
 BADGES: Final[dict[tuple[Role, Status], tuple[str, str]]] = {
@@ -136,10 +137,14 @@ def balances(view: View, member: Member) -> list[Balance]:
 
 
 def catalogue(view: View, everyone: list[Neighbour]) -> list[str]:
-    found = [
-        asset for log in (OWN_LOG, *(n.log for n in everyone)) for asset in logs.assets(view, log)
-    ]
-    return sorted({words.asset_text(asset.code) for asset in found})
+    """Return some assets that the catalogues here and of the neighbours have, in words."""
+    found = {
+        words.asset_text(asset.code)
+        for log in (OWN_LOG, *(each.log for each in everyone))
+        for asset in logs.assets(view, log, ASSETS_SHOWN_MAX)
+        if is_asset_code(asset.code)
+    }
+    return sorted(found)[:ASSETS_SHOWN_MAX]
 
 
 def own_trade(view: View, member: Member, id_: str) -> Trade:

@@ -85,7 +85,7 @@ async def two_boxes(stack: AsyncExitStack, tmp_path: Path) -> Two:
     )
     for box in (missouri, california):
         stack.callback(box.end)
-        await box.start()
+    await asyncio.gather(missouri.start(), california.start())
     for name, box in (("Alice", missouri), ("Carol", missouri), ("Bob", california)):
         await box.ask(control.MemberAdd(name, PINS[name]))
     await missouri.ask(control.Issue("Alice", "500"))

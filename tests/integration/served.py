@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -57,7 +58,7 @@ async def served(
     settings such as `federation__heartbeat_s`."""
     if not folder.exists():
         app.create_village(folder, VillageSettings(village, f"Village {village}", 38.45, -93.85))
-    values: dict[str, str | float] = {
+    values: dict[str, object] = {
         "federation.heartbeat_s": QUIET_S,
         "listen.federation": "127.0.0.1:0",
         "listen.page": "",
@@ -123,7 +124,7 @@ async def call(
         session.request(
             method,
             f"https://{to.addresses[0]}{path}",
-            data=body,
+            data=None if body is None else io.BytesIO(body),
             headers=headers,
             ssl=tls.SpkiPin(to.pin),
         ) as response,

@@ -141,8 +141,8 @@ CREATE TABLE invitation (
 
 -- A charter signed here and sent with an invitation that has not been answered yet.
 CREATE TABLE joining (
-    secret_digest BLOB PRIMARY KEY,
-    charter       BLOB NOT NULL
+    invited_digest BLOB PRIMARY KEY, -- of the invitation's secret and who invites
+    charter        BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE candidate (
