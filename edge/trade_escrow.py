@@ -35,7 +35,6 @@ _EVENTS: dict[Withdrawn, Event] = {
     "cancelled": Event.CANCEL,
     "expired": Event.EXPIRE,
 }
-CLOCKS_APART_MINUTES_MAX = 60
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -130,14 +129,18 @@ def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) ->
     moved |= advance_all(tx, neighbour, heard)
     for subject, message in heard.items():
         outbox.note_knowledge(tx, trades.by_subject(tx, subject), message)
-    for known in trades.unclosed(tx, neighbour.village):
+    for known in trades.decided(tx, neighbour.village):
         outbox.close(tx, neighbour, known)
     return moved
 
 
 def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> set[bytes]:
     """Do what is due in each trade with a neighbour; return the subjects that moved."""
-    due = [known.subject for known in trades.unclosed(tx, neighbour.village)]
+    due = [
+        known.subject
+        for known in trades.unclosed(tx, neighbour.village)
+        if (known.role, known.status) != ("to", Status.PENDING)  # waits for its member
+    ]
     moved = set()
     for subject in dict.fromkeys([*due, *about]):
         while _step(tx, neighbour, trades.by_subject(tx, subject)):
@@ -281,7 +284,7 @@ def _refuse_by_clock(tx: Tx, known: Trade) -> Trade:
     ahead = known.terms.deadline_minute - tx.minute
     if ahead < 0:
         return trades.advance(tx, known, Event.EXPIRE, "it came after its deadline")
-    if ahead > limits.DEADLINE_S_MAX * 1000 // limits.MINUTE_MS + CLOCKS_APART_MINUTES_MAX:
+    if ahead > (limits.DEADLINE_S_MAX + limits.CLOCKS_APART_S_MAX) * 1000 // limits.MINUTE_MS:
         return trades.advance(tx, known, Event.REJECT, "its deadline is over seven days ahead")
     return known
 

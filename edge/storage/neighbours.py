@@ -59,6 +59,7 @@ def add(tx: Tx, entry: registry.RegistryEntry, charter: bytes) -> None:
         if known.key != entry.public_key:
             raise BadSignature(f"{village} is a neighbour here under another key")
         keep_entry(tx, known, entry)
+        _join_again(tx, village, charter)
         return
     if tx.one("SELECT count(*) FROM neighbour")[0] >= limits.NEIGHBOURS_MAX:
         raise TooMany(f"a village has at most {limits.NEIGHBOURS_MAX} neighbours")
@@ -214,6 +215,17 @@ def log_of(view: View, village: str) -> int:
     assert row is not None, f"no log of {village} is kept"
     number: int = row[0]
     return number
+
+
+def _join_again(tx: Tx, village: str, charter: bytes) -> None:
+    """Take a later charter with a neighbour that may never have had the answer to an earlier one:
+    nothing has been said under that yet."""
+    tx.run(
+        "UPDATE neighbour SET charter = ? WHERE village = ? AND last_contact_ms = 0"
+        " AND NOT EXISTS (SELECT 1 FROM trade t WHERE t.neighbour = neighbour.village)",
+        charter,
+        village,
+    )
 
 
 def _replaces(new: registry.RegistryEntry, old: registry.RegistryEntry) -> bool:

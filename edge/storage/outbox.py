@@ -79,7 +79,7 @@ def close(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
 
 
 def _message(view: View, known: Trade) -> SubjectMessage:
-    proposing = known.role == "from" and not known.told and known.certificate is None
+    proposing = (known.role, known.status) == ("from", Status.PENDING) and not known.told
     return SubjectMessage(
         terms=msgspec.Raw(known.terms_bytes),
         from_signature=known.from_signature,

@@ -139,6 +139,14 @@ def unclosed(view: View, neighbour: str) -> list[Trade]:
     return [_trade(row) for row in rows]
 
 
+def decided(view: View, neighbour: str) -> list[Trade]:
+    """Return those of them that have a certificate."""
+    rows = view.all(
+        f"{_COLUMNS} WHERE neighbour = ? AND closed = 0 AND certificate IS NOT NULL", neighbour
+    )
+    return [_trade(row) for row in rows]
+
+
 def pending_past(view: View, minute: int) -> list[Trade]:
     """Return the PENDING trades whose deadline has passed."""
     rows = view.all(f"{_COLUMNS} WHERE closed = 0 AND status = 'PENDING'")

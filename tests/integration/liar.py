@@ -1,7 +1,7 @@
 """A neighbour driven by hand, against one village that runs the product's own code.
 
-All that the liar says is well made, until a test makes it wrong: its log and proofs, its signatures,
-its messages. It keeps no rule of its own.
+All that the liar says is well made, until a test makes it wrong: its log, proofs, signatures and
+messages. It keeps no rule of its own.
 """
 
 import asyncio
@@ -12,8 +12,18 @@ from typing import Any, Final
 import msgspec
 
 from edge import desk, peering, trade_escrow
-from edge.core import charter, checkpoint, council, crypto, limits, merkle, messages, records
-from edge.core import registry, trade
+from edge.core import (
+    charter,
+    checkpoint,
+    council,
+    crypto,
+    limits,
+    merkle,
+    messages,
+    records,
+    registry,
+    trade,
+)
 from edge.core.council import Certificate, Seat, Vote
 from edge.core.merkle import Node
 from edge.core.messages import CosignatureLine, Exchange, Names, Push, SubjectMessage

@@ -883,9 +883,15 @@ def test_stuck_trades_do_not_starve_the_others(honest: Village, liar: Liar) -> N
 
     honest.world.strangers[LIAR] = Scripted(answer)
     asyncio.run(four_exchanges(honest))
-    spoken = [trade.subject_of(bytes(each.terms)) for said in heard for each in said.subjects]
-    assert one_more.subject in spoken
+    assert one_more.subject in subjects_of(heard)
     assert len(heard) < 20
+    another = propose(honest, offer=("AT", "1"))
+    answers = [liar.say(*(liar.about(known) for known in stuck[:64])) for _ in range(8)]
+    assert another.subject in subjects_of(answers)
+
+
+def subjects_of(said: list[Exchange]) -> set[bytes]:
+    return {trade.subject_of(bytes(each.terms)) for one in said for each in one.subjects}
 
 
 class Scripted:

@@ -1,4 +1,4 @@
-"""A lying neighbour's log against an honest village: what is pushed, signed, cosigned and claimed."""
+"""A lying neighbour's log against an honest village: what is pushed, signed and cosigned."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 
 from edge import trade_escrow
 from edge.core import checkpoint, crypto, limits, note, receipt, records
+from edge.core.council import Certificate, Vote
 from edge.core.messages import CosignatureLine, Push
 from edge.errors import (
     BadProof,
@@ -18,7 +19,7 @@ from edge.errors import (
     UnknownAsset,
     WrongState,
 )
-from edge.storage import audit, logs, neighbours
+from edge.storage import audit, logs, members, neighbours, trades
 from edge.storage.tx import OWN_LOG
 from tests.integration.liar import (
     HONEST,
@@ -207,7 +208,9 @@ def test_records_that_cannot_be_read_are_kept_and_mean_nothing(honest: Village, 
         b"",
     ]
     liar.log += strange
-    liar.append(records.SettleRecord(liar.minute, b"short", liar_certificate()))
+    liar.append(
+        records.SettleRecord(liar.minute, b"short", Certificate("COMMIT", 10**30, ((LIAR, b""),)))
+    )
     liar.append(records.AssetRecord(liar.minute, "GO\x1b[2JLD", "resource", 0))
     liar.append(records.AssetRecord(liar.minute, "GOLD", "resource", 77))
     liar.append(records.AssetRecord(liar.minute, "G" * 64, "resource", 0))
@@ -221,12 +224,6 @@ def test_records_that_cannot_be_read_are_kept_and_mean_nothing(honest: Village, 
     with refused(honest, UnknownAsset):
         propose(honest, request=("Gold", "1"))
     honest.look(audit.audit)
-
-
-def liar_certificate() -> Any:
-    from edge.core.council import Certificate
-
-    return Certificate("COMMIT", 10**30, ((LIAR, b""),))
 
 
 # Forks
@@ -251,7 +248,7 @@ def test_two_roots_of_one_size_are_a_fork(honest: Village, liar: Liar, size: int
 def test_a_fork_stops_new_trades_and_no_held_one(honest: Village) -> None:
     liar = Liar(honest)
     liar.say(liar.proposal(), liar.proposal(liar.terms(trade_id="later")))
-    both = honest.look(lambda view: trade_escrow.trades.everyone(view))
+    both = honest.look(trades.everyone)
     first, second = sorted(both, key=lambda known: known.terms.trade_id)
     proposed = propose(honest)
     accept(honest, first)
@@ -382,8 +379,8 @@ def test_a_village_that_never_cosigns_gets_no_votes(honest: Village) -> None:
     assert look_at(honest, known).status == "SETTLED"
 
 
-def votes(honest: Village, subject: bytes) -> list[Any]:
-    return honest.look(lambda view: list(trade_escrow.trades.votes(view, subject)))
+def votes(honest: Village, subject: bytes) -> list[Vote]:
+    return honest.look(lambda view: trades.votes(view, subject))
 
 
 def test_a_receipt_of_an_aborted_trade_needs_only_the_no_hold_proven(honest: Village) -> None:
@@ -391,8 +388,8 @@ def test_a_receipt_of_an_aborted_trade_needs_only_the_no_hold_proven(honest: Vil
     liar = Liar(honest)
     liar.say(push=liar.push(0, 1))
     known = propose(honest, request=("AT", "1"), offer=("Solar Panel", "1"))
-    liar.say(push=liar.push(0, 1), **{})
-    honest.now(lambda tx: trade_escrow.cancel(tx, trade_escrow.members.named(tx, "Alice"), known))
+    liar.say(push=liar.push(0, 1))
+    honest.now(lambda tx: trade_escrow.cancel(tx, members.named(tx, "Alice"), known))
     at = liar.hold(known)
     grow(liar, 3)
     part = liar.push(0, at + 1)

@@ -1,7 +1,7 @@
 """The laws of the protocol, checked against what is on the disks and nothing else.
 
-What a ledger should hold is recomputed here from its own log and sealed rows, record by record, with
-no help from the code that wrote them. `Laws.committed` looks at one village after each commit,
+What a ledger should hold is recomputed here from its own log and sealed rows, record by record,
+with no help from the code that wrote them. `Laws.committed` looks at one village after each commit,
 `Laws.check` at all of them together after each step, `Laws.at_rest` when all is quiet.
 """
 
@@ -313,7 +313,7 @@ class Laws:
                 continue
             self._checked.add((subject, certificate))
             signed = council.vote_bytes(
-                b64decode(terms["network"]), subject, said["round"], "precommit", value
+                b64decode(terms["network"]), subject, said["round"], "precommit", said["value"]
             )
             keys = {name: b64decode(key) for name, key in terms["seats"]}
             valid = {

@@ -1,4 +1,4 @@
-"""A random federation of two villages: people, assets, trades and everything that can go wrong.
+"""A random federation of two villages, or three: people, assets, trades and all that can go wrong.
 
 One seed is one whole story: members act at random, messages are lost, repeated and come again much
 later, boxes lose their power at their crash points and come back, clocks jump. The laws are checked
@@ -8,6 +8,7 @@ after every commit and every step. Then the network heals, and everything has to
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from itertools import combinations
 from typing import Any, Final
 
 from edge import desk, trade_escrow
@@ -15,7 +16,7 @@ from edge.core.accounts import clearing_account
 from edge.errors import BoxError, Refused, Unreachable
 from edge.storage import ledger, logs, members, neighbours, trades
 from edge.storage.trades import Trade
-from edge.storage.tx import OWN_LOG, Tx
+from edge.storage.tx import OWN_LOG, Tx, View
 from edge.trade_escrow import Proposal
 from tests.simulation.laws import LawBroken, Laws
 from tests.simulation.world import Village, World
@@ -30,10 +31,11 @@ EXCHANGES_TO_REST_MAX: Final = 4  # more, until nobody has anything left to say
 PEOPLE: Final = {
     "ose-missouri-001": ("Alice", "Ann", "Amir", "Aya"),
     "ose-california-001": ("Bob", "Bea", "Ben", "Bo"),
+    "ose-texas-001": ("Tom", "Tea", "Tim", "Tess"),
 }
 SHARED: Final = {"Solar Panel": 0, "Flour": 3}
-ALONE: Final = {"ose-missouri-001": ("Honey", 2), "ose-california-001": ("Seed Bag", 0)}
-AT_ODDS: Final = {"ose-missouri-001": ("Rope", 1), "ose-california-001": ("Rope", 2)}
+ALONE: Final = dict(zip(PEOPLE, (("Honey", 2), ("Seed Bag", 0), ("Wool", 1)), strict=True))
+AT_ODDS: Final = dict(zip(PEOPLE, (("Rope", 1), ("Rope", 2), ("Rope", 1)), strict=True))
 
 Act = Coroutine[Any, Any, None]
 
@@ -45,20 +47,19 @@ class Story:
         self.world = World(seed)
         self.rng = self.world.rng
         self.laws = Laws(self.world)
-        self.here, self.there = (self.world.village(name) for name in PEOPLE)
-        self.both = (self.here, self.there)
-        self.people = {
-            village.name: PEOPLE[village.name][: self.rng.randint(2, 4)] for village in self.both
-        }
+        names = list(PEOPLE)[: self.rng.choice((2, 2, 2, 2, 3))]
+        self.all = [self.world.village(name) for name in names]
+        self.people = {name: PEOPLE[name][: self.rng.randint(2, 4)] for name in names}
         self.proposals_left = self.rng.randint(5, 15)
-        self.world.befriend(self.here, self.there)
-        for village in self.both:
+        for a, b in combinations(self.all, 2):
+            self.world.befriend(a, b)
+        for village in self.all:
             village.now(lambda tx, v=village: self._furnish(tx, v))  # type: ignore[misc]
 
     async def run(self) -> Counter[str]:
         self._make_trouble()
         for _ in range(STEPS):
-            for village in self.both:
+            for village in self.all:
                 if not village.up and self.rng.random() < 0.5:
                     self._restart(village)
             count = self.rng.choice((1, 1, 2, 2, 3))
@@ -83,22 +84,24 @@ class Story:
                     amount = f"{rng.randint(2, 12)}{'.5' if decimals else ''}"
                     desk.declare(tx, name, resource, amount, decimals)
         desk.issue(tx, "treasury", "50")
-        other = next(each.name for each in self.both if each is not village)
-        if rng.random() < 0.4:
-            desk.set_limit(tx, other, "AT", str(rng.randint(50, 400)))
-        if rng.random() < 0.2 and logs.asset_in(tx, OWN_LOG, "FLOUR"):
-            desk.set_limit(tx, other, "Flour", "4.250")
+        for other in [name for name in self.people if name != village.name]:
+            if rng.random() < 0.4:
+                desk.set_limit(tx, other, "AT", str(rng.randint(50, 400)))
+            if rng.random() < 0.2 and logs.asset_in(tx, OWN_LOG, "FLOUR"):
+                desk.set_limit(tx, other, "Flour", "4.250")
 
     def _make_trouble(self) -> None:
         rng, world = self.rng, self.world
         world.yields = rng.choice((0, 1, 3))
         world.loss = rng.choice((0.0, 0.05, 0.2))
         world.repeat = rng.choice((0.0, 0.1, 0.3))
-        if rng.random() < 0.25:
-            world.only_dialler = rng.choice(self.both).name
+        if len(self.all) > 2:
+            world.note("three villages")
+        elif rng.random() < 0.25:
+            world.only_dialler = rng.choice(self.all).name
             world.note("one-way dialling")
         if rng.random() < 0.3:
-            rng.choice(self.both).offset_ms = rng.choice((-HOUR_MS, HOUR_MS))
+            rng.choice(self.all).offset_ms = rng.choice((-HOUR_MS, HOUR_MS))
             world.note("clock an hour off")
 
     # Steps
@@ -128,7 +131,7 @@ class Story:
     def _propose(self) -> Act:
         self.proposals_left -= 1
         rng = self.rng
-        village, other = rng.sample(self.both, 2)
+        village, other = rng.sample(self.all, 2)
         person = rng.choice(self.people[village.name])
         to_user = rng.choice(self.people[other.name]) if rng.random() < 0.95 else "Nobody"
         token = ("AT", f"{rng.randint(1, 60)}.{rng.randint(0, 99):02}")
@@ -164,7 +167,7 @@ class Story:
     def _answer(
         self, what: str, role: str, do: Callable[[Tx, members.Member, Trade], Trade]
     ) -> Act:
-        village = self.rng.choice(self.both)
+        village = self.rng.choice(self.all)
         pick = self.rng.randrange(1_000)
         any_status = self.rng.random() < 0.15
 
@@ -182,14 +185,14 @@ class Story:
         return self._ask(what, village, answer)
 
     def _pay(self) -> Act:
-        village = self.rng.choice(self.both)
+        village = self.rng.choice(self.all)
         payer, payee = self.rng.sample((*self.people[village.name], "treasury"), 2)
         code, amount = self.rng.choice((("AT", "25.50"), ("AT", "110"), ("Solar Panel", "3")))
         return self._ask("pay", village, lambda tx: desk.pay(tx, payer, payee, amount, code))
 
     def _relimit(self) -> Act:
         """Set a line, as a steward may at any time, also below what is in use."""
-        village, other = self.rng.sample(self.both, 2)
+        village, other = self.rng.sample(self.all, 2)
         code = self.rng.choice(("AT", "SOLAR-PANEL"))
         amount = self.rng.choice(("3", "40", "900"))
 
@@ -202,7 +205,7 @@ class Story:
         return self._ask("set line", village, relimit)
 
     def _expire(self) -> Act:
-        return self._ask("expire", self.rng.choice(self.both), trade_escrow.expire)
+        return self._ask("expire", self.rng.choice(self.all), trade_escrow.expire)
 
     async def _ask(self, what: str, village: Village, fn: Callable[[Tx], object]) -> None:
         """What a person does: it is done, or refused with a reason."""
@@ -216,16 +219,16 @@ class Story:
             self.world.note(what)
 
     async def _exchange(self) -> None:
-        await self._meet(*self.rng.sample(self.both, 2))
+        await self._meet(*self.rng.sample(self.all, 2))
 
     async def _cross(self) -> None:
         """Both call each other at once."""
         self.world.note("crossing exchanges")
-        await asyncio.gather(
-            self._meet(self.here, self.there),
-            self._meet(self.there, self.here),
-            return_exceptions=True,
-        )
+        a, b = self.rng.sample(self.all, 2)
+        ends = await asyncio.gather(self._meet(a, b), self._meet(b, a), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
     async def _meet(self, village: Village, other: Village) -> None:
         if not village.up:
@@ -255,7 +258,7 @@ class Story:
         raise broken from error
 
     async def _power_cut(self) -> None:
-        self.rng.choice(self.both).crash_in = self.rng.randrange(6)
+        self.rng.choice(self.all).crash_in = self.rng.randrange(6)
 
     async def _clock(self) -> None:
         rng, world = self.rng, self.world
@@ -263,14 +266,14 @@ class Story:
             world.now_ms += rng.choice((1_000, MINUTE_MS, 20 * MINUTE_MS, 2 * HOUR_MS, DAY_MS))
             await self._expire_all()
             return
-        village = rng.choice(self.both)
+        village = rng.choice(self.all)
         before = village.offset_ms
         village.offset_ms = rng.choice((-HOUR_MS, -5 * MINUTE_MS, 0, 5 * MINUTE_MS, HOUR_MS))
         if village.offset_ms != before:
             world.note(f"clock jumps {'forth' if village.offset_ms > before else 'back'}")
 
     async def _expire_all(self) -> None:
-        for village in self.both:
+        for village in self.all:
             await self._ask("expire", village, trade_escrow.expire)
 
     def _restart(self, village: Village) -> None:
@@ -282,7 +285,7 @@ class Story:
 
     async def _heal(self) -> None:
         self.world.loss = self.world.repeat = 0.0
-        for village in self.both:
+        for village in self.all:
             village.crash_in = None
             if not village.up:
                 self._restart(village)
@@ -297,13 +300,15 @@ class Story:
         self.laws.at_rest()
 
     async def _until(self, done: Callable[[], bool], exchanges_max: int, what: str) -> None:
+        """Let each two villages meet in turn, each at most so many times."""
         for turn in range(exchanges_max):
-            if done():
-                return
-            pairs = [self.both, self.both[::-1]]
-            diallers = [p for p in pairs if self.world.only_dialler in ("", p[0].name)]
-            village, other = diallers[turn % len(diallers)]
-            await self._step([self._meet(village, other)])
+            for pair in combinations(self.all, 2):
+                if done():
+                    return
+                village, other = pair if turn % 2 else pair[::-1]
+                if self.world.only_dialler == other.name:
+                    village, other = other, village
+                await self._step([self._meet(village, other)])
         if not done():
             raise LawBroken("every trade ends", f"after {exchanges_max} exchanges, not: {what}")
 
@@ -312,19 +317,20 @@ class Story:
 
     def _is_quiet(self) -> bool:
         """Nothing is left to say on any trade, and each has the whole log of the other."""
-        sizes = {v.name: v.look(lambda view: logs.size_of(view, OWN_LOG)) for v in self.both}
-        known = {
-            other: v.look(lambda view, o=other: logs.size_of(view, neighbours.log_of(view, o)))  # type: ignore[misc]
-            for v, other in zip(self.both, reversed(PEOPLE), strict=True)
-        }
-        return sizes == known and not self._count("closed = 0")
+        sizes = {v.name: v.look(lambda view: logs.size_of(view, OWN_LOG)) for v in self.all}
+        whole = all(
+            logs.size_of(View(village.conn), copy.log) == sizes[copy.village]
+            for village in self.all
+            for copy in village.look(neighbours.everyone)
+        )
+        return whole and not self._count("closed = 0")
 
     def _count(self, condition: str) -> int:
         sql = f"SELECT count(*) FROM trade WHERE {condition}"
-        return sum(village.conn.execute(sql).fetchone()[0] for village in self.both)
+        return sum(village.conn.execute(sql).fetchone()[0] for village in self.all)
 
     def _count_ends(self) -> None:
-        for village in self.both:
+        for village in self.all:
             for role, status in village.conn.execute("SELECT role, status FROM trade"):
                 self.world.note(f"{role} {status}")
 
@@ -340,5 +346,5 @@ def play(seed: int) -> tuple[Counter[str], str]:
     except BaseException as error:
         raise LawBroken("own assertion", f"{error!r} (seed={seed})") from error
     finally:
-        for village in story.both:
+        for village in story.all:
             village.conn.close()

@@ -4,8 +4,9 @@ A plant changes one thing that the product does right. What it does without the 
 shows afterwards.
 """
 
+import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -19,6 +20,7 @@ from edge.storage import holds, ledger, logs, outbox, trades
 from edge.storage.members import Member
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
+from edge.storage.writer import Writer
 from tests.simulation.laws import LawBroken
 from tests.simulation.swaps import play
 
@@ -214,6 +216,36 @@ def a_checkpoint_is_of_another_tree(patch: Patch) -> None:
         right(tx, log, head, text)
 
     patch.setattr(logs, "keep_checkpoint", wrong)
+
+
+class _PutOff:
+    """A connection that commits only now and then."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+        self._commits = 0
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT":
+            self._commits += 1
+            sql = "COMMIT" if self._commits % 3 == 0 else "SELECT 1"
+        elif sql == "BEGIN IMMEDIATE" and self._conn.in_transaction:
+            sql = "SELECT 1"
+        return self._conn.execute(sql, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
+
+
+@plant("the log grows")
+def a_write_is_acknowledged_before_it_is_on_the_disk(patch: Patch) -> None:
+    right = Writer.__init__
+
+    def wrong(self: Writer, conn: sqlite3.Connection, *rest: Any) -> None:
+        right(self, conn, *rest)
+        self.conn = _PutOff(conn)  # type: ignore[assignment]
+
+    patch.setattr(Writer, "__init__", wrong)
 
 
 @pytest.mark.parametrize("name", PLANTS)

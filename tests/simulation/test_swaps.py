@@ -1,4 +1,4 @@
-"""Hundreds of random federations of two, each from its seed, under every fault that the world knows.
+"""Hundreds of random federations, each from its seed, under every fault that the world knows.
 
 SEEDS=5000 plays more of them, SEEDS=17:18 only number 17.
 """
@@ -42,6 +42,7 @@ MUST_HAPPEN: Final = (
     "crossing exchanges",
     "shared batch",
     "one-way dialling",
+    "three villages",
     "clock an hour off",
     "clock jumps back",
     "clock jumps forth",

@@ -131,7 +131,7 @@ class World:
             answered.set_exception(Unreachable(f"{receiver.name} went away"))
         except BoxError as error:
             answered.set_exception(error)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it fails the test, whatever it is
             self.failures.append(error)
             answered.set_exception(Unreachable(f"{receiver.name} is broken"))
         else:
@@ -143,7 +143,7 @@ class World:
             await task
         except Crashed:
             pass
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it fails the test, whatever it is
             self.failures.append(error)
 
 
@@ -285,7 +285,7 @@ class _Writer(Writer):
 
 
 class SimulatedTransport:
-    """Carries a message to the other village's client: loses it, or the answer, or says it twice."""
+    """Carries a message to the other village's client: or loses it or the answer, or repeats it."""
 
     def __init__(self, sender: Village) -> None:
         self._sender = sender
@@ -303,11 +303,13 @@ class SimulatedTransport:
             raise Unreachable(f"{village} does not answer")
         if world.chance(world.repeat):
             world.note("repeated request")
-            answer, _ = await asyncio.gather(
+            answers = await asyncio.gather(
                 world.deliver(letter), world.deliver(letter), return_exceptions=True
             )
-            if isinstance(answer, BaseException):
-                raise answer
+            for each in answers:
+                if isinstance(each, BaseException):
+                    raise each
+            answer = world.rng.choice([each for each in answers if isinstance(each, bytes)])
         else:
             answer = await world.deliver(letter)
         if sender.incarnation != self._incarnation:

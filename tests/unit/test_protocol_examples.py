@@ -30,7 +30,9 @@ from edge.core import (
     trade,
 )
 from edge.errors import PeerError, Refused, StaleRequest, by_slug
+from edge.storage.members import Member
 from edge.transport import httpsig, problems, tls
+from edge.web import member_trade
 
 PAGE: Final = Path(__file__).parents[2] / "firmware-notes" / "federation-protocol.md"
 BLOCK: Final = re.compile(r"^```[a-z]+ ([a-z0-9-]+)\n(.*?)\n```$", re.M | re.S)
@@ -272,6 +274,14 @@ def test_the_stale_request_problem() -> None:
     error = problems.from_problem(shown["status"], example("stale"))
     assert type(error) is StaleRequest
     assert error.more == {"now": shown["now"], "nonce": shown["nonce"]}
+
+
+def test_a_members_program_posts_the_trade() -> None:
+    posted = member_trade.decode(example("member-trade"))
+    alice = Member(1, "Alice", "", steward=False, session_epoch=0)
+    proposal = member_trade.proposal_of(posted, MISSOURI, alice)
+    assert (proposal.to_village, proposal.to_user) == (CALIFORNIA, "Bob")
+    assert (proposal.offer, proposal.request) == (("AT", "100"), ("SOLAR-PANEL", "1"))
 
 
 def test_the_status_table_is_the_codes() -> None:
