@@ -80,6 +80,10 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+def subjects(name: str) -> tuple[messages.SubjectMessage, ...]:
+    return messages.decode_exchange(example(name)).subjects
+
+
 def the_terms() -> trade.Terms:
     return trade.decode_terms(example("terms"))
 
@@ -224,6 +228,8 @@ def test_the_messages_carry_the_trade_to_its_end() -> None:
                 assert canonical.encode(said.certificate) == example("certificate")
                 certified += 1
     assert certified == 3
+    named = [name for name in MESSAGES for said in subjects(name) if said.names is not None]
+    assert named == ["message-1"], "the people's names travel once, with the proposal"
     assert [log[-1] for log in logs.values()] == [example("missouri-5")] * 2
 
 
