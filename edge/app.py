@@ -22,7 +22,7 @@ from edge.appliance.randomness import random_bytes
 from edge.config import FILE as SETTINGS
 from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
 from edge.core import crypto, limits, messages, note
-from edge.errors import BoxError, ConfigError, CorruptDatabase, Malformed
+from edge.errors import BoxBusy, BoxError, ConfigError, CorruptDatabase, Malformed
 from edge.federation_client import FederationClient
 from edge.peering import Profile
 from edge.storage import audit, database, facts, neighbours, trades
@@ -39,6 +39,7 @@ LEDGER = "ledger.db"
 IDENTITY = "identity.key"
 TLS_KEY = "tls.key"
 TLS_CERTIFICATE = "tls.crt"
+LOCK_S_MAX, LOCK_TRY_S = 5.0, 0.1
 SESSION_PURPOSE = "village-edge/session/v1"
 _log = logging.getLogger(__name__)
 _http_log = logging.getLogger(f"{__name__}.http")
@@ -390,6 +391,21 @@ class App:
         if not task.cancelled() and task.exception() is not None:
             self.fault = task.exception()
             self._stop.set()
+
+
+@contextlib.asynccontextmanager
+async def locked(folder: Path) -> AsyncIterator[None]:
+    """Own a village's folder, waiting LOCK_S_MAX for a short command to end. Raises BoxBusy."""
+    with contextlib.ExitStack() as stack:
+        lock = files.FolderLock(folder)
+        for _ in range(round(LOCK_S_MAX / LOCK_TRY_S)):
+            with contextlib.suppress(BoxBusy):
+                stack.enter_context(lock)
+                break
+            await asyncio.sleep(LOCK_TRY_S)
+        else:
+            stack.enter_context(lock)
+        yield
 
 
 @contextlib.asynccontextmanager

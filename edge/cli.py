@@ -7,8 +7,8 @@ was done; 4 the ledger cannot be used; 5 the audit found a difference.
 import argparse
 import asyncio
 import contextlib
-import getpass
 import io
+import itertools
 import json
 import logging
 import os
@@ -20,9 +20,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from edge import __version__, app, control, shown
-from edge.appliance.files import FolderLock
-from edge.appliance.randomness import random_bytes
+from edge import __version__, app, asked, control, shown
 from edge.config import FOLDER_VARIABLE, VillageSettings, load
 from edge.core import names, receipt
 from edge.errors import (
@@ -48,8 +46,6 @@ EXIT_CODES: dict[type[BoxError], int] = {
     Unreachable: 3,
     BoxError: 1,
 }
-FILE_BYTES_MAX = 8 * 1024 * 1024
-LINE_BYTES_MAX = 1_024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,25 +148,26 @@ def _serve(commands: _Commands) -> None:
 
 def _ledger(commands: _Commands) -> None:
     member = _group(commands, "member", "the village's members")
-    made = _asking(member, "add", "add a member; asks for a PIN", _member_add, shown.member)
+    made = _asking(member, "add", "add a member; asks for a PIN", asked.member_add, shown.member)
     made.add_argument("name")
     made.add_argument("--pin", help="else it is asked for, or read from standard input")
-    made.add_argument("--steward", action="store_true", help="a steward runs the box")
 
-    made = _asking(commands, "pay", "move an amount between members", _pay, shown.record)
+    made = _asking(commands, "pay", "move an amount between members", asked.pay, shown.record)
     made.add_argument("payer", help="a member, or treasury")
     made.add_argument("payee", help="a member, or treasury")
     made.add_argument("amount")
     made.add_argument("asset", nargs="?", default=names.TOKEN)
     made.add_argument("--note", default="", help="sealed: only this box keeps it")
     _add_id(made)
-    made = _asking(commands, "issue", "issue AT to a member or the treasury", _issue, shown.record)
+    made = _asking(
+        commands, "issue", "issue AT to a member or the treasury", asked.issue, shown.record
+    )
     made.add_argument("payee")
     made.add_argument("amount")
     made.add_argument("--note", default="")
     _add_id(made)
     made = _asking(
-        commands, "declare", "enter a resource that a member has", _declare, shown.record
+        commands, "declare", "enter a resource that a member has", asked.declare, shown.record
     )
     made.add_argument("owner")
     made.add_argument("resource", help='such as "Solar Panel"')
@@ -178,7 +175,7 @@ def _ledger(commands: _Commands) -> None:
     made.add_argument("--decimals", type=int, default=0, help="for a resource that is new here")
     _add_id(made)
     made = _asking(
-        commands, "consume", "take a resource out: used up or gone", _consume, shown.record
+        commands, "consume", "take a resource out: used up or gone", asked.consume, shown.record
     )
     made.add_argument("owner")
     made.add_argument("resource")
@@ -219,7 +216,7 @@ def _peer(commands: _Commands) -> None:
 
 def _trade(commands: _Commands) -> None:
     trade = _group(commands, "trade", "trades with members of neighbours")
-    made = _asking(trade, "propose", "propose a trade", _propose, shown.one_trade)
+    made = _asking(trade, "propose", "propose a trade", asked.propose, shown.one_trade)
     made.add_argument("member", help="who offers, of this village")
     made.add_argument("to", metavar="NAME@VILLAGE", help="such as Bob@ose-california-001")
     made.add_argument("--offer", nargs=2, required=True, metavar=("AMOUNT", "ASSET"))
@@ -231,7 +228,7 @@ def _trade(commands: _Commands) -> None:
         ("reject", "decline a proposal", control.TradeReject),
         ("cancel", "withdraw a proposal that nobody has accepted", control.TradeCancel),
     ):
-        made = _asking(trade, name, help_, _of_trade(kind), shown.one_trade)
+        made = _asking(trade, name, help_, asked.of_trade(kind), shown.one_trade)
         made.add_argument("trade", help="its id, as `trade list` shows it")
     _asking(
         trade,
@@ -264,8 +261,8 @@ def _files(commands: _Commands) -> None:
         imported,
         "registry",
         "take in a registry file: its villages become candidates",
-        lambda a: control.ImportRegistry(_read_text(a.file)),
-        lambda answer: [f"{answer['villages']} villages taken in."],
+        lambda a: control.ImportRegistry(asked.read_text(a.file)),
+        lambda answer: [f"Villages taken in: {answer['villages']}."],
     )
     made.add_argument("file", type=Path)
 
@@ -290,59 +287,6 @@ def _asking(
 
 def _add_id(made: argparse.ArgumentParser) -> None:
     made.add_argument("--id", default="", help="a text of yours: the same id is done only once")
-
-
-# What they ask
-
-
-def _member_add(arguments: argparse.Namespace) -> control.AnyCommand:
-    pin = arguments.pin
-    if pin is None and sys.stdin.isatty():
-        pin = getpass.getpass(f"PIN for {arguments.name}: ")
-    elif pin is None:
-        pin = _decoded(sys.stdin.buffer.readline(LINE_BYTES_MAX), "the PIN").rstrip("\n")
-    return control.MemberAdd(arguments.name, pin, arguments.steward)
-
-
-def _pay(a: argparse.Namespace) -> control.AnyCommand:
-    return control.Pay(a.payer, a.payee, a.amount, a.asset, a.note, a.id or _fresh_id())
-
-
-def _issue(a: argparse.Namespace) -> control.AnyCommand:
-    return control.Issue(a.payee, a.amount, a.note, a.id or _fresh_id())
-
-
-def _declare(a: argparse.Namespace) -> control.AnyCommand:
-    return control.Declare(a.owner, a.resource, a.amount, a.decimals, a.id or _fresh_id())
-
-
-def _consume(a: argparse.Namespace) -> control.AnyCommand:
-    return control.Consume(a.owner, a.resource, a.amount, a.id or _fresh_id())
-
-
-def _propose(a: argparse.Namespace) -> control.AnyCommand:
-    user, at, village = a.to.rpartition("@")
-    if not at:
-        raise InvalidInput(f"{a.to!r} is not NAME@VILLAGE, such as Bob@ose-california-001")
-    return control.TradePropose(
-        a.member,
-        user,
-        village,
-        (a.offer[1], a.offer[0]),
-        (a.request[1], a.request[0]),
-        a.hours,
-        a.id or _fresh_id(),
-    )
-
-
-def _of_trade(
-    kind: Callable[[str], control.AnyCommand],
-) -> Callable[[argparse.Namespace], control.AnyCommand]:
-    return lambda arguments: kind(arguments.trade)
-
-
-def _fresh_id() -> str:
-    return random_bytes(16).hex()
 
 
 # Running
@@ -387,12 +331,11 @@ def _run_serve(arguments: argparse.Namespace) -> None:
     config = load(arguments.dir, os.environ, arguments.set)
 
     async def serve() -> None:
-        with FolderLock(arguments.dir):
-            async with app.opened(arguments.dir, config) as box:
-                loop = asyncio.get_running_loop()
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    loop.add_signal_handler(number, box.stop)
-                await box.serve(_print_ready)
+        async with app.locked(arguments.dir), app.opened(arguments.dir, config) as box:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, box.stop)
+            await box.serve(_print_ready)
 
     _loop(serve)
 
@@ -431,7 +374,7 @@ def _progress(arguments: argparse.Namespace) -> Callable[[int, int], None] | Non
 
 
 def _run_verify(arguments: argparse.Namespace) -> None:
-    checked = receipt.decode(_read_text(arguments.file).rstrip("\n").encode())
+    checked = receipt.decode(asked.read_text(arguments.file).rstrip("\n").encode())
     answer = shown.proof(checked, receipt.verify(checked))
     if arguments.json:
         print(json.dumps(answer, indent=2))
@@ -450,7 +393,7 @@ def _ask(arguments: argparse.Namespace) -> Any:
     """Ask the running box, or be it for one command."""
     command: control.AnyCommand = arguments.ask(arguments)
     control.check(command)
-    return _loop(lambda: _answer(arguments.dir, command))
+    return _loop(lambda: _patiently(_answer(arguments.dir, command)))
 
 
 async def _answer(folder: Path, command: control.AnyCommand) -> Any:
@@ -459,10 +402,23 @@ async def _answer(folder: Path, command: control.AnyCommand) -> Any:
         with contextlib.suppress(NoBox):
             return await control.ask(socket, command)
     config = load(folder, os.environ)
-    with FolderLock(folder):
-        async with app.opened(folder, config) as box:
-            answer = await control.run(await box.box(serving=False), command)
-            return json.loads(json.dumps(answer))
+    async with app.locked(folder), app.opened(folder, config) as box:
+        answer = await control.run(await box.box(serving=False), command)
+        return json.loads(json.dumps(answer))
+
+
+async def _patiently(work: Awaitable[T]) -> T:
+    """Do the work; after a second, say on a terminal that it goes on."""
+    task = asyncio.ensure_future(work)
+    for seconds in itertools.count(1):
+        done, _ = await asyncio.wait({task}, timeout=1)
+        if done:
+            break
+        if sys.stderr.isatty():
+            print(f"\rWorking for {seconds} s ...", end="", file=sys.stderr, flush=True)
+    if seconds > 1 and sys.stderr.isatty():
+        print("\r" + " " * 30, end="\r", file=sys.stderr)
+    return await task
 
 
 def _loop(main_: Callable[[], Awaitable[T]]) -> T:
@@ -476,21 +432,3 @@ def _loop(main_: Callable[[], Awaitable[T]]) -> T:
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-        if len(content) > FILE_BYTES_MAX:
-            raise InvalidInput(f"{path} is over {FILE_BYTES_MAX} bytes")
-        return _decoded(content, str(path))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _decoded(content: bytes, what: str) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise InvalidInput(f"{what} is not text in UTF-8") from None

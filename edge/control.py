@@ -55,7 +55,6 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 class MemberAdd(Command, frozen=True, tag="member add"):
     name: str
     pin: str
-    steward: bool = False
 
 
 class Pay(Command, frozen=True, tag="pay"):
@@ -292,7 +291,7 @@ def _quantity_shown(quantity: trade.Quantity) -> dict[str, str]:
 async def _member_add(box: Box, command: MemberAdd) -> object:
     name = names.member_name(command.name)
     pin_hash = await asyncio.to_thread(crypto.hash_pin, desk.check_pin_text(command.pin))
-    await box.runner.write(lambda tx: desk.add_member(tx, name, pin_hash, command.steward))
+    await box.runner.write(lambda tx: desk.add_member(tx, name, pin_hash))
     return {"member": name}
 
 

@@ -28,8 +28,8 @@ def found_village(tx: Tx) -> None:
     logs.append_asset(tx, Asset(TOKEN, "token", TOKEN_DECIMALS))
 
 
-def add_member(tx: Tx, name: str, pin_hash: str, steward: bool = False) -> Member:
-    return members.add(tx, names.member_name(name), pin_hash, steward)
+def add_member(tx: Tx, name: str, pin_hash: str) -> Member:
+    return members.add(tx, names.member_name(name), pin_hash)
 
 
 def check_pin_text(pin: str) -> str:

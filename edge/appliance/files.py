@@ -40,7 +40,9 @@ def read_private(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(PRIVATE_BYTES_MAX)
     except FileNotFoundError:
-        raise ConfigError(f"{path} is missing: restore it from the recovery phrase") from None
+        raise ConfigError(
+            f"{path} is missing: put back the copy from this village's backup"
+        ) from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 

@@ -70,7 +70,8 @@ def same(left: bytes, right: bytes) -> bool:
 def hash_pin(pin: str) -> str:
     """Return an Argon2id hash in its own text form (RFC 9106).
 
-    Takes tens of milliseconds and PIN_MEMORY_BYTES. The salt comes from libsodium's own generator, since the text form carries it.
+    Takes tens of milliseconds and PIN_MEMORY_BYTES. The salt comes from libsodium's own
+    generator, since the text form carries it.
     """
     return nacl.pwhash.argon2id.str(pin.encode(), opslimit=3, memlimit=PIN_MEMORY_BYTES).decode(
         "ascii"

@@ -1,7 +1,8 @@
 """One line of text by which a steward lets a neighbour in.
 
 It carries who invites (id, key, pin, addresses), the charter to join if one is shared (zero
-digests if not), when it ends, and a secret for one use. It is for one reader: whoever has it first may join.
+digests if not), when it ends, and a secret for one use. It is for one reader: whoever has it first
+may join.
 """
 
 import base64

@@ -1,8 +1,9 @@
 """The kinds of log entries, public and private side.
 
 A record is canonical JSON of at most RECORD_BYTES_MAX bytes, opaque once written: the bytes
-written are the bytes hashed, stored, served and verified. No record holds personal data or free text. What is
-private is sealed: the record carries SHA-256(nonce || private bytes), the box keeps both.
+written are the bytes hashed, stored, served and verified. No record holds personal data or free
+text. What is private is sealed: the record carries SHA-256(nonce || private bytes), the box keeps
+both.
 """
 
 from typing import Literal

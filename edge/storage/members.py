@@ -15,7 +15,6 @@ class Member(msgspec.Struct, frozen=True):
     id: int
     name: str
     pin_hash: str
-    steward: bool
     session_epoch: int
 
     @property
@@ -23,19 +22,18 @@ class Member(msgspec.Struct, frozen=True):
         return member_account(self.id)
 
 
-_COLUMNS = "SELECT id, name, pin_hash, steward, session_epoch FROM member"
+_COLUMNS = "SELECT id, name, pin_hash, session_epoch FROM member"
 
 
-def add(tx: Tx, name: str, pin_hash: str, steward: bool) -> Member:
+def add(tx: Tx, name: str, pin_hash: str) -> Member:
     """Add a member; raises Conflict if the name is taken, in any case of letters."""
     if find(tx, name) is not None or fold(name) == TREASURY:
         raise Conflict(f"there is already a member called {name}")
     tx.run(
-        "INSERT INTO member (name, folded, pin_hash, steward) VALUES (?, ?, ?, ?)",
+        "INSERT INTO member (name, folded, pin_hash) VALUES (?, ?, ?)",
         name,
         fold(name),
         pin_hash,
-        int(steward),
     )
     return named(tx, name)
 
@@ -104,6 +102,5 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
-def _member(row: tuple[int, str, str, int, int]) -> Member:
-    id_, name, pin_hash, steward, session_epoch = row
-    return Member(id_, name, pin_hash, bool(steward), session_epoch)
+def _member(row: tuple[int, str, str, int]) -> Member:
+    return Member(*row)

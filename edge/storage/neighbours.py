@@ -79,7 +79,9 @@ def add(tx: Tx, entry: registry.RegistryEntry, charter: bytes) -> None:
 
 
 def keep_entry(tx: Tx, known: Neighbour, entry: registry.RegistryEntry) -> None:
-    """Keep a neighbour's newer registry entry; an older one changes nothing. Raises BadSignature."""
+    """Keep a neighbour's newer registry entry; an older one changes nothing.
+
+    Raises BadSignature."""
     if (entry.village_id, entry.public_key) != (known.village, known.key):
         raise BadSignature(f"this is not the registry entry of {known.village}")
     if entry.stamp_ms <= known.entry.stamp_ms:

@@ -75,7 +75,7 @@ async def _trade(buyer: RealBox, seller: RealBox) -> tuple[list[float], int]:
     that both processes wrote."""
     await buyer.ask(control.MemberAdd("Alice", "1234"))
     await buyer.ask(control.Issue("Alice", "900"))
-    times = []
+    times: list[float] = []
     before = _written(buyer) + _written(seller)
     for _ in range(TRADES):
         made = await buyer.ask(

@@ -837,7 +837,7 @@ def test_a_registry_travels_as_a_file(pair: Pair, home: Path, tmp_path: Path) ->
     entries = json.loads(path.read_text())
     assert [each["village_id"] for each in entries] == [MISSOURI, CALIFORNIA]
     texas = ("--dir", found(tmp_path / "texas", "ose-texas-001"))
-    assert village_edge("import", "registry", path, *texas).out == "2 villages taken in.\n"
+    assert village_edge("import", "registry", path, *texas).out == "Villages taken in: 2.\n"
     peers = answer("peer", "list", *texas)
     assert peers["neighbours"] == []
     assert [(each["village"], each["source"]) for each in peers["candidates"]] == [

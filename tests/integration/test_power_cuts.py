@@ -1,6 +1,7 @@
-"""kill -9 of either box at every named point of a trade, then a restart: both settle, or neither."""
+"""kill -9 of either box at every named point of a trade, then a restart: both settle or neither."""
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ async def test_both_or_neither(boxes: dict[str, RealBox], village: str, point: s
     assert id_ is not None
     await accept(acceptor, id_, victim)
     for box in (proposer, acceptor):
-        await until(lambda box=box: has_status(box, id_, "SETTLED"), f"{box.village} has settled")
+        settled = functools.partial(has_status, box, id_, "SETTLED")
+        await until(settled, f"{box.village} has settled")
     for box in (proposer, acceptor):
         assert "agree" in box.audit()
         receipt = await box.ask(control.ExportReceipt(id_))

@@ -152,7 +152,7 @@ class Planted:
         xanthippe, ignatius, zebulon, perpetua = PEOPLE
         here, there = self.missouri.ask, self.california.ask
         for ask, name in ((here, xanthippe), (here, ignatius), (there, zebulon), (there, perpetua)):
-            await ask(control.MemberAdd(name, PEOPLE[name], steward=name == perpetua))
+            await ask(control.MemberAdd(name, PEOPLE[name]))
         await here(control.Issue(xanthippe, "500", NOTES[0], ERRANDS[0]))
         await here(control.Pay(xanthippe, ignatius, "20", "AT", NOTES[1], ERRANDS[1]))
         await here(control.Limit(ignatius, "AT", "5"))

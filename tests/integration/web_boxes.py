@@ -184,7 +184,7 @@ class Browser:
         return await self._take(self.session.post(self._at(path), data=fields, **more))
 
     async def post_json(self, path: str, body: object, **more: Any) -> str:
-        kind = {"data" if isinstance(body, bytes) else "json": body}
+        kind: dict[str, Any] = {"data" if isinstance(body, bytes) else "json": body}
         headers = {"Content-Type": "application/json"}
         url = self._at(path)
         return await self._take(self.session.post(url, headers=headers, **kind, **more))

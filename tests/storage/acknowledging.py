@@ -1,4 +1,4 @@
-"""A process that writes as fast as it can and prints what has been acknowledged, until it is killed.
+"""A process that writes as fast as it can and prints what is acknowledged, until it is killed.
 
 Arguments: the database file, and the number of writers. Each line is `<index> <amount>`, printed
 once the record at that index of the log, with that amount, is said to be on disk.
@@ -9,10 +9,12 @@ import itertools
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from edge import desk
 from edge.storage.store import Store
+from edge.storage.tx import Tx
 from tests.storage.villages import Village
 
 
@@ -25,11 +27,15 @@ async def write(path: Path, writers: int) -> None:
     async def one() -> None:
         while True:
             amount = next(amounts)
-            text = f"{amount // 100}.{amount % 100:02}"
-            index = await store.write(lambda tx, a=text: desk.pay(tx, "Alice", "Carol", a))
+            index = await store.write(paying(amount))
             os.write(1, f"{index} {amount}\n".encode())  # one whole line or none
 
     await asyncio.gather(*(one() for _ in range(writers)))
+
+
+def paying(amount: int) -> Callable[[Tx], int]:
+    text = f"{amount // 100}.{amount % 100:02}"
+    return lambda tx: desk.pay(tx, "Alice", "Carol", text)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ ROOT: Final = Path(__file__).parents[2]
 LEVELS: Final = (
     ("edge.__main__",),
     ("edge.cli",),
-    ("edge.demo",),
+    ("edge.demo", "edge.asked"),
     ("edge.app",),
     ("edge.web", "edge.transport.routes", "edge.control", "edge.shown"),
     (

@@ -14,7 +14,7 @@ from edge.errors import BoxError, Forbidden, InvalidAmount, InvalidInput
 from edge.storage.members import Member
 from edge.web import member_trade
 
-ALICE = Member(1, "Alice", "-", False, 0)
+ALICE = Member(1, "Alice", "-", 0)
 MISSION = b"""{
   "trade_id": "trade_001",
   "from_village": "ose-missouri-001",

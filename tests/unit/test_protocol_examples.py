@@ -284,7 +284,7 @@ def test_the_stale_request_problem() -> None:
 
 def test_a_members_program_posts_the_trade() -> None:
     posted = member_trade.decode(example("member-trade"))
-    alice = Member(1, "Alice", "", steward=False, session_epoch=0)
+    alice = Member(1, "Alice", "", session_epoch=0)
     proposal = member_trade.proposal_of(posted, MISSOURI, alice)
     assert (proposal.to_village, proposal.to_user) == (CALIFORNIA, "Bob")
     assert (proposal.offer, proposal.request) == (("AT", "100"), ("SOLAR-PANEL", "1"))

@@ -93,7 +93,6 @@ CREATE TABLE member (
     name     TEXT NOT NULL UNIQUE,
     folded   TEXT NOT NULL UNIQUE, -- the name without case, so that two look-alikes cannot exist
     pin_hash TEXT NOT NULL,
-    steward  INTEGER NOT NULL DEFAULT 0 CHECK (steward IN (0, 1)),
     session_epoch INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 

@@ -1,0 +1,82 @@
+"""The command that the words on the command line ask for."""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from edge import control
+from edge.appliance.randomness import random_bytes
+from edge.errors import ConfigError, InvalidInput
+
+FILE_BYTES_MAX = 8 * 1024 * 1024
+LINE_BYTES_MAX = 4_096
+
+
+def member_add(arguments: argparse.Namespace) -> control.AnyCommand:
+    pin = arguments.pin
+    if pin is None and sys.stdin.isatty():
+        pin = getpass.getpass(f"PIN for {arguments.name}: ")
+    elif pin is None:
+        pin = _decoded(sys.stdin.buffer.readline(LINE_BYTES_MAX), "the PIN").rstrip("\n")
+    return control.MemberAdd(arguments.name, pin)
+
+
+def pay(a: argparse.Namespace) -> control.AnyCommand:
+    return control.Pay(a.payer, a.payee, a.amount, a.asset, a.note, a.id or _fresh_id())
+
+
+def issue(a: argparse.Namespace) -> control.AnyCommand:
+    return control.Issue(a.payee, a.amount, a.note, a.id or _fresh_id())
+
+
+def declare(a: argparse.Namespace) -> control.AnyCommand:
+    return control.Declare(a.owner, a.resource, a.amount, a.decimals, a.id or _fresh_id())
+
+
+def consume(a: argparse.Namespace) -> control.AnyCommand:
+    return control.Consume(a.owner, a.resource, a.amount, a.id or _fresh_id())
+
+
+def propose(a: argparse.Namespace) -> control.AnyCommand:
+    user, at, village = a.to.rpartition("@")
+    if not at:
+        raise InvalidInput(f"{a.to!r} is not NAME@VILLAGE, such as Bob@ose-california-001")
+    return control.TradePropose(
+        a.member,
+        user,
+        village,
+        (a.offer[1], a.offer[0]),
+        (a.request[1], a.request[0]),
+        a.hours,
+        a.id or _fresh_id(),
+    )
+
+
+def of_trade(
+    kind: Callable[[str], control.AnyCommand],
+) -> Callable[[argparse.Namespace], control.AnyCommand]:
+    return lambda arguments: kind(arguments.trade)
+
+
+def _fresh_id() -> str:
+    return random_bytes(16).hex()
+
+
+def read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+        if len(content) > FILE_BYTES_MAX:
+            raise InvalidInput(f"{path} is over {FILE_BYTES_MAX} bytes")
+        return _decoded(content, str(path))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _decoded(content: bytes, what: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{what} is not text in UTF-8") from None
