@@ -118,11 +118,10 @@ def audit_lines(report: AuditReport) -> Iterator[str]:
     yield f"{report.village}: log, signatures and balances agree."
     yield f"  log       {report.size} records ({report.sealed} sealed), root {report.root.hex()}"
     yield f"  ledger    {report.accounts} accounts, {report.assets} assets, each sums to zero"
-    yield (
-        f"  trades    {report.settled} settled, {report.aborted} aborted, {report.open} holds open"
-    )
+    yield f"  trades    {report.settled} settled, {report.aborted} aborted, {report.open} open"
     for copy in report.copies:
-        yield f"  copy      {copy.village}: {copy.size} records"
+        part = "" if copy.checkpoint_size == copy.size else ", of a longer log"
+        yield f"  copy      {copy.village}: {copy.size} records{part}"
 
 
 def when(second: int) -> str:

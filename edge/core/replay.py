@@ -177,7 +177,7 @@ class Replay:
 
     def _asset_record(self, index: int, record: records.AssetRecord, _: None) -> Asset:
         asset = _asset_of(record)
-        if asset is None or not names.is_asset_code(asset.code):
+        if asset is None:
             raise _fault(index, "its asset", "a well-formed one", record.code)
         is_token = asset == Asset(names.TOKEN, "token", names.TOKEN_DECIMALS)
         if not is_token and (asset.code == names.TOKEN or asset.kind == "token"):

@@ -151,37 +151,31 @@ def _logs(view: View) -> list[_Log]:
 
 def _check_strays(view: View, all_logs: list[_Log]) -> None:
     """Find rows that no log has a place for."""
-    for table, row_id, parent, _ in view.all("PRAGMA foreign_key_check"):
-        raise difference(f"table {table}", f"row {row_id} belongs to a {parent}", "one", None)
-    for table, column in (("statement", "log"), ("asset", "log")):
-        sql = f"SELECT min({column}) FROM {table} WHERE {column} NOT IN (SELECT id FROM log)"  # noqa: S608
-        if (stray := view.one(sql)[0]) is not None:
-            raise difference(f"table {table}", "its logs", "known ones", stray)
-    ends = [*(position(log.id, 0, 0) for log in all_logs[1:]), 1 << 62]
+    for table, _, parent, _ in view.all("PRAGMA foreign_key_check"):
+        raise difference(f"table {table}", f"the {parent} that a row names", "one", None)
+    for table in ("statement", "asset"):
+        sql = f"SELECT min(log) FROM {table} WHERE log NOT IN (SELECT id FROM log)"  # noqa: S608
+        if (unknown := view.one(sql)[0]) is not None:
+            raise difference(f"table {table}", "the log that a row names", "one", unknown)
+    ends = [*(position(log.id, 0, 0) for log in all_logs[1:]), _POSITION_MAX]
     for log, end in zip(all_logs, ends, strict=True):
-        stray = _first_between(view, "entry", position(log.id, 0, log.size), end)
-        if stray is not None:
-            raise difference(log.shown, "an entry at a place outside of it", None, stray)
+        _check_none_between(view, "entry", position(log.id, 0, log.size), end)
         for level in range(_LEVELS):
-            low = position(log.id, level, log.size >> level if level else 0)
-            stray = _first_between(view, "node", low, position(log.id, level + 1, 0))
-            if stray is not None:
-                index = stray - position(log.id, level, 0)
-                raise difference(_node(log, level, index), "its place in the tree", None, "one")
+            last = end if level == _LEVELS - 1 else position(log.id, level + 1, 0)
+            complete = log.size >> level if level else 0  # leaves stand in their entries
+            _check_none_between(view, "node", position(log.id, level, complete), last)
+    for table in ("entry", "node"):
+        _check_none_between(view, table, -_POSITION_MAX, 0)
     first, last = view.one("SELECT min(idx), max(idx) FROM sealed")
     for index in (first, last):
         if index is not None and not 0 <= index < all_logs[0].size:
             raise difference(f"record {index}", "a private row without a record", None, "one")
 
 
-def _first_between(view: View, table: str, low: int, high: int) -> int | None:
-    row = view.one(
-        f"SELECT min(position) FROM {table} WHERE position >= ? AND position < ?",  # noqa: S608
-        low,
-        high,
-    )
-    found: int | None = row[0]
-    return found
+def _check_none_between(view: View, table: str, low: int, high: int) -> None:
+    sql = f"SELECT min(position) FROM {table} WHERE position >= ? AND position < ?"  # noqa: S608
+    if (stray := view.one(sql, low, high)[0]) is not None:
+        raise difference(f"table {table}", "a place that no log has", None, stray)
 
 
 # A log
@@ -329,6 +323,7 @@ class _Walk:
 
 
 _LEVELS: Final = 64
+_POSITION_MAX: Final = 2**63 - 1
 _ENTRIES: Final = (
     "SELECT position, leaf, record FROM entry WHERE position >= ? AND position < ?"
     " ORDER BY position"

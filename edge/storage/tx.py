@@ -61,7 +61,8 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Tx(View):
-    """One batch of writes. `stamp_ms` grows with every append; `minute` is its public form."""
+    """One batch of writes, under one `stamp_ms`, greater than any before; `minute` is its public
+    form."""
 
     __slots__ = ("_appended", "_sealed", "_size", "identity", "minute", "random", "stamp_ms")
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -83,6 +84,13 @@ async def served(
         finally:
             box.stop()
             await serving
+
+
+def cut_power(folder: Path) -> None:
+    """Leave a folder as a box leaves it that was not stopped."""
+    with contextlib.closing(sqlite3.connect(folder / app.LEDGER)) as conn:
+        conn.execute("UPDATE fact SET value = 'yes' WHERE name = 'running'")
+        conn.commit()
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from edge.storage.audit import AuditReport
 from edge.storage.tx import View
 from edge.storage.writer import CommitFailed, Writer
 from tests.integration.boxes import until
-from tests.integration.served import Served, served
+from tests.integration.served import Served, cut_power, served
 
 MISSOURI, CALIFORNIA = "ose-missouri-001", "ose-california-001"
 
@@ -26,13 +26,6 @@ def stopped_cleanly(folder: Path) -> bool:
     with closing(sqlite3.connect(folder / app.LEDGER)) as conn:
         (running,) = conn.execute("SELECT value FROM fact WHERE name = 'running'").fetchone()
     return bool(running == "no")
-
-
-def cut_power(folder: Path) -> None:
-    """Leave a folder as a box leaves it that was not stopped."""
-    with closing(sqlite3.connect(folder / app.LEDGER)) as conn:
-        conn.execute("UPDATE fact SET value = 'yes' WHERE name = 'running'")
-        conn.commit()
 
 
 async def test_a_stop_is_noted_last(tmp_path: Path) -> None:

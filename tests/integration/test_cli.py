@@ -599,6 +599,15 @@ def test_a_port_in_use_names_its_setting(home: Path) -> None:
         assert_refused(done, 2, host, "listen.federation")
 
 
+def test_a_folder_too_deep_for_a_socket_is_named(tmp_path: Path) -> None:
+    """It serves no command there, but every command works without a box."""
+    folder = found(tmp_path / ("x" * 60) / ("y" * 60))
+    flags = [f"--set=listen.{name}=127.0.0.1:0" for name in ("federation", "page", "page_tls")]
+    done = quick("serve", "--dir", folder, *flags)
+    assert_refused(done, 2, str(folder / control.SOCKET), "too long")
+    assert quick("issue", "treasury", "1", "--dir", folder).code == 0
+
+
 def test_a_village_whose_address_is_gone_is_3(tmp_path: Path, home: Path, box: RealBox) -> None:
     """With and without a box of one's own: nobody answers, so nobody knows."""
     asyncio.run(box.start())
@@ -617,6 +626,12 @@ def test_a_village_whose_address_is_gone_is_3(tmp_path: Path, home: Path, box: R
     finally:
         joiner.end()
     assert_refused(quick("peer", "add", invitation, "--dir", home), 2, "this village's own")
+    asyncio.run(box.start())  # back again, at the same place: the same line is still good
+    done = quick("peer", "add", invitation, *at)
+    assert done == Done(0, f"{MISSOURI} is a neighbour now.\n", "")
+    for folder, other in ((at[1], MISSOURI), (box.folder, CALIFORNIA)):
+        peers = answer("peer", "list", "--dir", folder)["neighbours"]
+        assert [each["village"] for each in peers] == [other]
 
 
 def test_a_damaged_database_is_4(home: Path) -> None:

@@ -35,6 +35,7 @@ from tests.integration.served import (
     Answered,
     Served,
     call,
+    cut_power,
     entry_of,
     exchange_of,
     served,
@@ -623,7 +624,12 @@ def after_contact(before: list[str], now: list[str]) -> list[str]:
 # Clocks, moves and restarts
 
 
-async def test_a_captured_request_is_worth_nothing_even_after_a_restart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead_s", [0, 30])
+@pytest.mark.parametrize("stop", ["clean", "power cut"])
+async def test_a_captured_request_is_worth_nothing_even_after_a_restart(
+    tmp_path: Path, stop: str, ahead_s: int
+) -> None:
+    """Signed at once, or by a clock that is a little ahead, as is allowed."""
     async with (
         served(tmp_path / MISSOURI, MISSOURI) as missouri,
         served(tmp_path / CALIFORNIA, CALIFORNIA) as california,
@@ -631,11 +637,13 @@ async def test_a_captured_request_is_worth_nothing_even_after_a_restart(tmp_path
         await california.ask(control.PeerAdd(await missouri.invitation()))
         (known,) = await missouri.app.store.read(neighbours.everyone)
         body = messages.encode(exchange_of(CALIFORNIA, known.network))
-        captured = signed(SYNC_PATH, body, MISSOURI, california.key, CALIFORNIA)
+        captured = signed(SYNC_PATH, body, MISSOURI, california.key, CALIFORNIA, ahead_s=ahead_s)
         assert (await call(missouri.endpoint, SYNC_PATH, body, captured)).status == 200
         again = await call(missouri.endpoint, SYNC_PATH, body, captured)
         assert (again.status, again.slug) == (401, "replayed-request")
         address = missouri.endpoint.addresses[0]
+    if stop == "power cut":
+        cut_power(tmp_path / MISSOURI)
     async with (
         served(tmp_path / MISSOURI, MISSOURI, listen__federation=address) as missouri,
         served(tmp_path / CALIFORNIA, CALIFORNIA) as california,

@@ -76,6 +76,36 @@ def test_a_limit_lowered_below_what_is_owed_is_no_difference() -> None:
     assert found_in(a.conn) == "balance of member:2 in AT: limit: expected 1000, found 900"
 
 
+def test_a_balance_used_to_the_last_cent_is_no_difference() -> None:
+    """By payments, and by a trade that uses balances, goods and lines up on both sides."""
+    a, b = villages.neighbours_with_goods()
+    b.write(lambda tx: desk.declare(tx, "Bob", "Solar Panel", "1"))
+    b.write(lambda tx: desk.set_limit(tx, a.name, "AT", "49999"))
+    a.write(lambda tx: desk.set_limit(tx, "Carol", "AT", "10000000000"))
+    a.write(lambda tx: desk.pay(tx, "Carol", "treasury", "10000000000"))
+    a.write(lambda tx: desk.declare(tx, "Carol", "Gold", "0.000001", decimals=6))
+    a.write(lambda tx: desk.consume(tx, "Carol", "Gold", "0.000001"))
+    known = villages.propose(a, b, ("AT", "49999"), ("Solar Panel", "10"), fee=100)
+    villages.sync(a, b)
+    villages.accept(b, known.subject)
+    audit(b.view)
+    villages.sync(a, b)
+    assert audit(a.view).settled == audit(b.view).settled == 1
+    available = {
+        (account, code): counters.available
+        for village, account in ((a, "member:1"), (a, "member:2"), (b, "member:1"))
+        for code, counters in ledger.balances(village.view, account).items()
+        if counters.debits_posted
+    }
+    assert set(available.values()) == {0}
+
+
+def test_a_database_without_a_village_is_named() -> None:
+    village = villages.Village("ose-ohio-001", founded=False)
+    expected = "the own log: its records: expected at least the village record, found none"
+    assert found_in(village.conn) == expected
+
+
 def test_a_part_of_a_copy_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records that came before the rest of their checkpoint's: verified, kept, not yet signed."""
     a, b = villages.neighbours_with_goods()
@@ -149,11 +179,11 @@ CHANGES: Final[dict[str, tuple[str, str]]] = {
     ),
     "a node too many": (
         "INSERT INTO node VALUES (5 << 40, zeroblob(32))",
-        "tree node 0 of level 5: its place",
+        "table node: a place that no log has: expected none, found 5497558138880",
     ),
     "a node among the leaves": (
         "INSERT INTO node VALUES (2, zeroblob(32))",
-        "tree node 2 of level 0: its place",
+        "table node: a place that no log has: expected none, found 2",
     ),
     "no record": ("DELETE FROM entry WHERE position = 6", "record 6: the record"),
     "a record far away": (
@@ -169,11 +199,23 @@ CHANGES: Final[dict[str, tuple[str, str]]] = {
     ),
     "an entry above the leaves": (
         "INSERT INTO entry VALUES (1 << 40, zeroblob(32), x'00')",
-        "the own log: an entry at a place outside of it",
+        "table entry: a place that no log has: expected none, found 1099511627776",
     ),
     "an entry of no log": (
         "INSERT INTO entry VALUES (7 << 46, zeroblob(32), x'00')",
-        "the copy of ose-california-001: an entry at a place outside of it",
+        "table entry: a place that no log has: expected none, found 492581209243648",
+    ),
+    "an entry before all": (
+        "INSERT INTO entry VALUES (-5, zeroblob(32), x'00')",
+        "table entry: a place that no log has: expected none, found -5",
+    ),
+    "a node of no log": (
+        "INSERT INTO node VALUES (7 << 46, zeroblob(32))",
+        "table node: a place that no log has: expected none, found 492581209243648",
+    ),
+    "a node before all": (
+        "INSERT INTO node VALUES (-5, zeroblob(32))",
+        "table node: a place that no log has: expected none, found -5",
     ),
     "a checkpoint's root": (
         "UPDATE checkpoint SET root = zeroblob(32) WHERE log = 0 AND size = 2",
@@ -196,11 +238,11 @@ CHANGES: Final[dict[str, tuple[str, str]]] = {
     ),
     "a checkpoint of no log": (
         "INSERT INTO checkpoint VALUES (5, 1, zeroblob(32), '')",
-        "table checkpoint: row None belongs to a log",
+        "table checkpoint: the log that a row names: expected one",
     ),
     "a cosignature of nothing": (
         "UPDATE cosignature SET size = size + 1000 WHERE log = 1",
-        "table cosignature: row None belongs to a checkpoint",
+        "table cosignature: the checkpoint that a row names: expected one",
     ),
     "an unknown cosigner": (
         "UPDATE cosignature SET village = 'a-b-001' WHERE log = 0 AND size = 3",
@@ -229,6 +271,10 @@ CHANGES: Final[dict[str, tuple[str, str]]] = {
             " WHERE idx = 3"
         ),
         "record 3: the commitment to its personal part",
+    ),
+    "a note without its nonce": (
+        "UPDATE sealed SET personal_nonce = NULL WHERE idx = 3",
+        "record 3: the commitment to its personal part: expected .*, found none",
     ),
     "a personal part that was never sealed": (
         "UPDATE sealed SET personal = x'00', personal_nonce = zeroblob(32) WHERE idx = 4",
@@ -286,7 +332,7 @@ CHANGES: Final[dict[str, tuple[str, str]]] = {
     ),
     "a statement of no log": (
         "INSERT INTO statement VALUES (zeroblob(32), 7, 0, 'hold')",
-        "table statement: its logs",
+        "table statement: the log that a row names: expected one, found 7",
     ),
     "no statement of a copy": (
         "DELETE FROM statement WHERE log = 1 AND kind = 'release'",
@@ -306,7 +352,7 @@ CHANGES: Final[dict[str, tuple[str, str]]] = {
     ),
     "an asset of no log": (
         "INSERT INTO asset VALUES (9, 'GOLD', 'resource', 0)",
-        "table asset: its logs",
+        "table asset: the log that a row names: expected one, found 9",
     ),
     "a copied leaf": (
         "UPDATE entry SET leaf = zeroblob(32) WHERE position = (1 << 46) + 3",
@@ -333,6 +379,10 @@ CHANGES: Final[dict[str, tuple[str, str]]] = {
         "the own log: its village",
     ),
     "no village": ("DELETE FROM fact WHERE name = 'village_id'", "the own log: its village"),
+    "no own log": (
+        "DELETE FROM log WHERE id = 0",
+        "the own log: its records",
+    ),
     "no log": ("DELETE FROM entry WHERE position < 1 << 40", "the own log: its records"),
     "a trade that is kept no more": (
         "DELETE FROM trade WHERE status = 'SETTLED'",
@@ -368,6 +418,10 @@ CHANGES: Final[dict[str, tuple[str, str]]] = {
     "still set aside": (
         "UPDATE trade SET reserved = 1 WHERE status = 'SETTLED'",
         "whether it sets its offer aside: expected False, found True",
+    ),
+    "nobody's proposal": (
+        "UPDATE trade SET member = NULL WHERE status = 'PENDING'",
+        "whether it sets its offer aside: expected True, found True",
     ),
     "another member": (
         "UPDATE trade SET member = 2 WHERE status = 'SETTLED'",

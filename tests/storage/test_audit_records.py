@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pytest
 
+from edge import desk
 from edge.core import canonical, checkpoint, council, crypto, merkle, records, trade
-from edge.core.accounts import Entry
+from edge.core.accounts import AssetKind, Entry
 from edge.core.records import LimitChange, Posting
 from edge.storage import logs, trades
 from edge.storage.audit import audit
@@ -165,6 +166,18 @@ EVIL: Final[dict[str, tuple[Callable[[Tx], Any], str]]] = {
         ),
         "its posting: expected the form of limit",
     ),
+    "a payment and a limit": (
+        lambda tx: sealed(
+            tx,
+            Posting(
+                "pay",
+                tx.stamp_ms,
+                (Entry(ALICE, "AT", -5), Entry(CAROL, "AT", 5)),
+                (LimitChange(ALICE, "AT", 5),),
+            ),
+        ),
+        "its posting: expected the form of pay",
+    ),
     "a personal part that is none": (
         lambda tx: sealed(
             tx, Posting("limit", tx.stamp_ms, (), (LimitChange(ALICE, "AT", 5),)), None, b"{ }"
@@ -203,6 +216,21 @@ def test_a_log_of_another_village_is_named(a: sqlite3.Connection, story: Story) 
     stranger.write(found)
     expected = "record 0: the village that it names: expected ose-ohio-001, found ose-missouri-001"
     assert found_in(stranger.conn) == expected
+
+
+@pytest.mark.parametrize(("kind", "decimals"), [("resource", 2), ("token", 3), ("resource", 0)])
+def test_another_token_is_named(kind: AssetKind, decimals: int) -> None:
+    stranger = Village("ose-ohio-001", founded=False)
+    own = stranger.identity
+
+    def found(tx: Tx) -> None:
+        logs.add_log(tx, OWN_LOG, own.village, own.key.public)
+        tx.run("INSERT INTO fact VALUES ('village_id', ?)", own.village)
+        tx.append(records.VillageRecord(tx.minute, own.village, own.key.public))
+        tx.append(records.AssetRecord(tx.minute, "AT", kind, decimals))
+
+    stranger.write(found)
+    assert found_in(stranger.conn).startswith("record 1: its asset: expected AT as the only token")
 
 
 def test_a_log_without_a_village_record_is_named() -> None:
@@ -362,21 +390,23 @@ def test_an_end_that_the_rows_do_not_know_is_named(evil_b: Evil, story: Story) -
     )
 
 
-def held_again(
-    tx: Tx,
-    terms_bytes: bytes,
-    signatures: tuple[bytes, bytes],
-    legs: list[Entry],
-    operation: records.Operation = "trade",
+def append_hold(
+    tx: Tx, terms_bytes: bytes, signatures: tuple[bytes, bytes], posting: Posting
 ) -> None:
     """Append a hold record and keep its rows; the balances are left alone."""
-    private = (bytes(32), canonical.encode(Posting(operation, tx.stamp_ms, tuple(legs))))
+    private = (bytes(32), canonical.encode(posting))
     record = records.HoldRecord(
         tx.minute, msgspec.Raw(terms_bytes), *signatures, crypto.commitment(*private)
     )
     index = tx.append(record)
     tx.keep_sealed(index, private, None)
     logs.keep_statement(tx, OWN_LOG, index, trade.subject_of(terms_bytes), "hold")
+
+
+def held_again(
+    tx: Tx, terms_bytes: bytes, signatures: tuple[bytes, bytes], legs: list[Entry]
+) -> None:
+    append_hold(tx, terms_bytes, signatures, Posting("trade", tx.stamp_ms, tuple(legs)))
 
 
 class Deal(NamedTuple):
@@ -479,6 +509,58 @@ def test_a_hold_that_does_not_follow_from_its_terms_is_named(
     assert found_in(evil_a.conn).startswith(f"record {index}: {expected}")
 
 
+@pytest.mark.parametrize(
+    ("operation", "changes"),
+    [("pay", ()), ("trade", (LimitChange(ALICE, "AT", 5),))],
+)
+def test_a_hold_with_another_posting_is_named(
+    evil_a: Evil,
+    story: Story,
+    operation: records.Operation,
+    changes: tuple[LimitChange, ...],
+) -> None:
+    made, index = deal(story), evil_a.size
+
+    def hold(tx: Tx) -> None:
+        posting = Posting(operation, tx.stamp_ms, tuple(made.legs), changes)
+        append_hold(tx, made.encoded, made.signatures, posting)
+
+    evil_a.write(hold)
+    assert found_in(evil_a.conn).startswith(f"record {index}: its sealed legs: ")
+
+
+def test_a_hold_in_the_minute_of_its_deadline_is_in_time(evil_a: Evil, story: Story) -> None:
+    minute = (evil_a.village.now_ms + 100_000) // 60_000
+    made = deal(story, deadline_minute=minute)
+    evil_a.write(lambda tx: held_again(tx, made.encoded, made.signatures, made.legs))
+    assert "a statement (hold) about it" in found_in(evil_a.conn)  # that is all that is wrong
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_more_set_aside_than_there_is_is_named(evil_a: Evil, story: Story, raised: bool) -> None:
+    """The rows agree with each other, but not with the one rule."""
+    amount = 90_000_00
+    made = deal(story, offer=trade.Quantity("AT", "token", 2, amount), from_fee=0, trade_id="evil")
+
+    def propose(tx: Tx) -> None:
+        if raised:
+            desk.set_limit(tx, "Alice", "AT", "1")
+        people = ("Alice", "Bob")
+        signature = made.signatures[0]
+        trades.add(tx, made.encoded, made.terms, "from", signature, people, 1, reserved=True)
+        for account, asset, more in ((ALICE, "AT", amount), (CLEARING, PANEL, 1)):
+            tx.run(
+                "UPDATE balance SET reserved = reserved + ? WHERE account = ? AND asset = ?",
+                more,
+                account,
+                asset,
+            )
+
+    evil_a.write(propose)
+    expected = "balance of member:1 in AT: what is left of its limit: expected 0 or more, found -"
+    assert found_in(evil_a.conn).startswith(expected)
+
+
 SEAT_KEYS = tuple(crypto.SecretKey(bytes([n] * 32)) for n in (1, 2))
 
 
@@ -537,6 +619,38 @@ def test_a_hold_that_no_row_knows_is_named(evil_a: Evil, story: Story) -> None:
     subject = trade.subject_of(made.encoded).hex()[:16]
     expected = f"trade {subject}: a statement (hold) about it: expected the trade's row, found none"
     assert found_in(evil_a.conn) == expected
+
+
+def test_another_key_in_our_seat_of_a_proposal_is_named(evil_a: Evil, story: Story) -> None:
+    [seat, other] = deal(story).terms.seats
+    seats = (council.Seat(seat.village, SEAT_KEYS[0].public), other)
+    made = deal(story, seats=seats, trade_id="evil")
+    signature = SEAT_KEYS[0].sign(made.encoded)
+
+    def propose(tx: Tx) -> None:
+        trades.add(tx, made.encoded, made.terms, "from", signature, ("", ""), 1, reserved=True)
+
+    evil_a.write(propose)
+    assert "this village's seat: expected " in found_in(evil_a.conn)
+
+
+def test_held_before_the_other_side_is_bound_is_named(b: sqlite3.Connection) -> None:
+    b.execute("UPDATE trade SET status = 'HELD' WHERE status = 'ACCEPTED'")
+    assert found_in(b).endswith("its status: expected ACCEPTED, found HELD")
+
+
+def test_another_certificate_than_the_records_is_named(b: sqlite3.Connection) -> None:
+    """It holds too, with its votes in another order: but it is not what was appended."""
+    for status in ("SETTLED", "ABORTED"):
+        where = "WHERE status = ?"
+        [text] = b.execute(f"SELECT certificate FROM trade {where}", (status,)).fetchone()
+        stored = msgspec.json.decode(text, type=council.Certificate)
+        turned = msgspec.structs.replace(stored, precommits=stored.precommits[::-1])
+        change = f"UPDATE trade SET certificate = ? {where}"
+        b.execute(change, (canonical.encode(turned), status))
+        assert ": its certificate: expected Certificate(value=" in found_in(b)
+        b.execute(change, (text, status))
+    audit(View(b))
 
 
 # What another village's log says
@@ -610,8 +724,9 @@ def test_a_copy_that_begins_with_another_record_is_named(b: sqlite3.Connection) 
     note = checkpoint.sign_checkpoint(head, key)
     b.execute("INSERT INTO checkpoint VALUES (2, 1, ?, ?)", (head.root, note))
     assert found_in(b).startswith("the copy of ose-texas-001, record 0: whose log it is: expected ")
-    b.execute(
-        "UPDATE entry SET leaf = ?, record = x'00' WHERE position = ?",
-        (merkle.leaf_hash(b"\x00"), position(2, 0, 0)),
-    )
-    assert found_in(b).startswith("the copy of ose-texas-001, record 0: whose log it is: expected ")
+    asset = records.encode(records.AssetRecord(1, "AT", "token", 2))
+    for other in (b"\x00", asset):
+        change = "UPDATE entry SET leaf = ?, record = ? WHERE position = ?"
+        b.execute(change, (merkle.leaf_hash(other), other, position(2, 0, 0)))
+        where = "the copy of ose-texas-001, record 0: whose log it is: expected "
+        assert found_in(b).startswith(where)

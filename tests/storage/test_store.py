@@ -394,28 +394,30 @@ async def test_the_private_way_into_aiosqlite(path: Path) -> None:
     assert inspect.iscoroutinefunction(aiosqlite.Connection._execute)
     parameters = list(inspect.signature(aiosqlite.Connection._execute).parameters)
     assert parameters == ["self", "fn", "args", "kwargs"]
-    connection = await aiosqlite.Connection(lambda: database.open_writer(path), 64)
-    assert isinstance(connection._conn, sqlite3.Connection)
     threads: list[threading.Thread] = []
 
-    def work(conn: sqlite3.Connection) -> tuple[int, bool]:
-        assert conn is connection._conn
+    def work(conn: sqlite3.Connection) -> bool:
         threads.append(threading.current_thread())
         conn.execute("BEGIN IMMEDIATE")
-        found: int = conn.execute("SELECT count(*) FROM entry").fetchone()[0]
+        began = conn.in_transaction
         conn.execute("ROLLBACK")
-        return found, conn.in_transaction
+        return began
 
     def fail(conn: sqlite3.Connection) -> None:
         raise KeyError("mine")
 
-    done = await asyncio.gather(*(run_on(connection, work) for _ in range(10)))
-    assert set(done) == {(5, False)}  # whole, one after the other: else BEGIN would fail
-    assert len(set(threads)) == 1
-    assert threads[0] is not threading.current_thread()
-    with pytest.raises(KeyError, match="mine"):
-        await run_on(connection, fail)
-    await connection.close()
+    connection = await aiosqlite.Connection(lambda: database.open_writer(path), 64)
+    try:
+        assert isinstance(connection._conn, sqlite3.Connection)
+        assert await run_on(connection, lambda conn: conn) is connection._conn
+        done = await asyncio.gather(*(run_on(connection, work) for _ in range(10)))
+        assert done == [True] * 10  # whole, one after the other: else BEGIN would have failed
+        assert len(set(threads)) == 1
+        assert threads[0] is not threading.current_thread()
+        with pytest.raises(KeyError, match="mine"):
+            await run_on(connection, fail)
+    finally:
+        await connection.close()
 
 
 # Power
