@@ -349,9 +349,11 @@ def _print_ready(box: app.App) -> None:
 
 
 def _run_audit(arguments: argparse.Namespace) -> None:
-    conn = database.open_reader(arguments.dir / app.LEDGER)
+    path = arguments.dir / app.LEDGER
+    conn = database.open_reader(path)
     try:
-        with database.storage_errors(arguments.dir / app.LEDGER):
+        with database.storage_errors(path):
+            database.check_pages(conn, path)
             report = audit.audit(View(conn), _progress(arguments))
     finally:
         conn.close()

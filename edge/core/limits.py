@@ -48,6 +48,7 @@ PUSH_BYTES_MAX = 1_000_000
 SUBJECTS_PER_MESSAGE_MAX = 64
 NEIGHBOURS_MAX = 64
 CANDIDATES_MAX = 256
+CANDIDATE_S_MAX = 30 * 86_400  # since it last offered itself
 
 # Requests between villages (RFC 9421)
 CLOCK_SKEW_S_MAX = 60

@@ -11,6 +11,7 @@ from edge.errors import BoxError, ConfigError, CorruptDatabase, DiskFull, Storag
 SCHEMA_VERSION = 1
 BUSY_MS = 5_000
 CACHE_KIB = 4_096
+CHECKED_BYTES_MAX = 64 * 1024 * 1024  # of a file that was closed cleanly; `audit` reads any
 
 
 def open_writer(path: Path, create: bool = False) -> sqlite3.Connection:
@@ -20,13 +21,15 @@ def open_writer(path: Path, create: bool = False) -> sqlite3.Connection:
     """
     if not create and not path.exists():
         raise _no_village(path)
+    doubtful = _was_cut_short(path) or _size(path) <= CHECKED_BYTES_MAX
     with storage_errors(path):
         conn = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
             set_up_writer(conn)
-            _check_pages(conn, path)
+            if doubtful:
+                check_pages(conn, path)
             migrate(conn)
         except BaseException:
             conn.close()
@@ -139,10 +142,21 @@ def damaged(path: Path, why: object) -> CorruptDatabase:
     )
 
 
-def _check_pages(conn: sqlite3.Connection, path: Path) -> None:
+def check_pages(conn: sqlite3.Connection, path: Path) -> None:
+    """Read every page. Raises CorruptDatabase naming the first that cannot be right."""
     result = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
     if result != "ok":
         raise damaged(path, str(result).splitlines()[-1])
+
+
+def _was_cut_short(path: Path) -> bool:
+    """Tell whether the last writer was stopped by a power cut or a kill: SQLite then leaves its
+    write-ahead log behind."""
+    return path.with_name(f"{path.name}-wal").exists()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _schema_files() -> Iterator[tuple[int, str]]:

@@ -188,7 +188,8 @@ def joining_charter(tx: Tx, invited: bytes, make: bytes) -> bytes:
 
 
 def keep_candidate(tx: Tx, entry: registry.RegistryEntry, source: str) -> None:
-    """Keep an offered entry: never trust, only something a steward may look at."""
+    """Keep an offered entry: never trust, only something a steward may look at, for a while."""
+    tx.run("DELETE FROM candidate WHERE seen_ms < ?", tx.stamp_ms - limits.CANDIDATE_S_MAX * 1000)
     known = tx.one("SELECT entry FROM candidate WHERE village = ?", entry.village_id)
     if known is None:
         if tx.one("SELECT count(*) FROM candidate")[0] >= limits.CANDIDATES_MAX:

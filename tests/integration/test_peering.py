@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from edge.errors import (
 )
 from edge.federation_client import SYNC_PATH, TRADE_PATH
 from edge.storage import facts, neighbours
+from edge.storage.tx import Tx
 from edge.transport.routes import VILLAGES_PATH
 from tests.integration.boxes import RealBox, befriend, until
 from tests.integration.served import (
@@ -331,6 +332,21 @@ async def test_candidates_are_bounded(missouri: Served) -> None:
     assert len(await candidates_of(missouri)) == limits.CANDIDATES_MAX
     assert (await register(offer(0, stamp_ms=2))).status == 200  # one of them may say it anew
     assert len(await candidates_of(missouri)) == limits.CANDIDATES_MAX
+
+
+async def test_a_candidate_is_forgotten_after_thirty_days(missouri: Served) -> None:
+    def keep(name: str, days: int) -> Callable[[Tx], None]:
+        def do(tx: Tx) -> None:
+            tx.stamp_ms += days * limits.DAY_MS
+            neighbours.keep_candidate(tx, entry_of(name, STRANGER), "import")
+
+        return do
+
+    await missouri.app.store.write(keep("ose-early-001", 0))
+    await missouri.app.store.write(keep("ose-late-001", 29))
+    assert await candidates_of(missouri) == ["ose-early-001", "ose-late-001"]
+    await missouri.app.store.write(keep("ose-later-001", 31))
+    assert await candidates_of(missouri) == ["ose-late-001", "ose-later-001"]
 
 
 async def test_a_neighbour_that_registers_stays_a_neighbour(

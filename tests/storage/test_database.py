@@ -231,6 +231,20 @@ def test_a_damaged_page_is_noticed_and_named(path: Path) -> None:
     assert damaged(path) is None
 
 
+def test_a_large_file_is_read_whole_only_after_a_power_cut(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _ = villages.every_record_kind(path)
+    a.conn.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-PAGE] + b"\xa5" * PAGE)
+    monkeypatch.setattr(database, "CHECKED_BYTES_MAX", len(whole) - 1)
+    database.open_writer(path).close()  # `audit` will find it
+    path.with_name(f"{path.name}-wal").touch()
+    with pytest.raises(CorruptDatabase, match="is damaged"):
+        database.open_writer(path)
+
+
 def test_a_flipped_bit_never_gives_a_raw_error(path: Path) -> None:
     """Wherever it is: it is noticed as damage or as a difference, or it does not matter."""
     a, _ = villages.every_record_kind(path)
