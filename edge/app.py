@@ -33,7 +33,8 @@ from edge.transport import tls
 from edge.transport.client import Endpoint, PeerClient
 from edge.transport.replay import ReplayGuard
 from edge.transport.routes import FederationRoutes
-from edge.web.pages import Shop, make_page
+from edge.web.handlers import Shop
+from edge.web.pages import make_page
 
 LEDGER = "ledger.db"
 IDENTITY = "identity.key"

@@ -4,62 +4,34 @@ What a form asks and cannot have comes back with what was typed and the reason b
 does ends in a redirect, and is done once: each form has an id.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import aiohttp_session
 import msgspec
 from aiohttp import web
 
 from edge import desk, trade_escrow
-from edge.core import canonical, names, receipt, trade, words
-from edge.core.trade import ENDED, Status
-from edge.errors import BoxError, Conflict, InvalidInput, NotSignedIn, PeerError, Refused, TooMany
-from edge.storage import members, trades
+from edge.core import canonical, names, receipt, words
+from edge.errors import BoxError, InvalidInput, NotSignedIn, PeerError, Refused, TooMany
 from edge.storage.members import Member
 from edge.storage.trades import Trade
-from edge.storage.tx import Runner, Tx, View
-from edge.trade_escrow import Proposal
+from edge.storage.tx import Tx, View
 from edge.transport import problems
 from edge.transport.signed import check_depth, read_body
 from edge.web import forms, member_trade, sessions, views
 from edge.web.forms import Form, PayForm, ProposeForm, SignInForm
 from edge.web.frame import JSON, WAIT_S, Frame, status_of
-from edge.web.sign_in import RunBlocking, SignIn
+from edge.web.handlers import Handlers, Shop
+from edge.web.sign_in import SignIn
 
 BODY_BYTES_MAX: Final = 16_384
-LOOKS: Final = 40  # at a trade, before the page says "waiting": 2 s
-LOOK_EVERY_S: Final = 0.05
 STEPS: Final[Mapping[str, Callable[[Tx, Member, Trade], Trade]]] = {
     "accept": trade_escrow.accept,
     "reject": trade_escrow.reject,
     "cancel": trade_escrow.cancel,
 }
-F = TypeVar("F", bound=Form)
-
-
-@dataclass(frozen=True, slots=True)
-class Shop:
-    """What the pages need of the box.
-
-    `kick(village)`: exchange with that neighbour now. `session_key`: 32 bytes. `run_blocking` runs
-    a function on another thread. `random(count)` gives that many bytes.
-    """
-
-    runner: Runner
-    kick: Callable[[str], None]
-    session_key: bytes
-    village: str
-    village_name: str
-    fee_basis_points: int
-    run_blocking: RunBlocking
-    now_ms: Callable[[], int]
-    monotonic_s: Callable[[], float]
-    random: Callable[[int], bytes]
-    on_broken_law: Callable[[AssertionError], None]
 
 
 def make_page(shop: Shop) -> web.Application:
@@ -79,13 +51,11 @@ def make_page(shop: Shop) -> web.Application:
     return app
 
 
-class Pages:
+class Pages(Handlers):
     """The handlers. Reading is one transaction for each page, so that it shows one state."""
 
     def __init__(self, shop: Shop, frame: Frame) -> None:
-        self._shop = shop
-        self._runner = shop.runner
-        self._frame = frame
+        super().__init__(shop, frame)
         self._door = SignIn(shop.runner, shop.run_blocking, shop.monotonic_s)
 
     def routes(self) -> list[web.RouteDef]:
@@ -237,17 +207,6 @@ class Pages:
 
     # Helpers
 
-    async def _member(self, request: web.Request) -> Member:
-        return await sessions.member_of(request, self._runner)
-
-    async def _form(self, request: web.Request, kind: type[F]) -> tuple[Member, F]:
-        member = await self._member(request)
-        form = await forms.read(request, kind)
-        await sessions.check_token(request, form.csrf)
-        if not form.form:
-            raise InvalidInput("not a form of this page: it has no id")
-        return member, form
-
     async def _open(self, request: web.Request, name: str, pin: str) -> Member:
         try:
             member = await self._door.check(name, pin, request.remote or "")
@@ -256,39 +215,6 @@ class Pages:
             raise
         await sessions.begin(request, member, self._shop.random)
         return member
-
-    async def _once(
-        self, member: Member, id_: str, asked: bytes, do: Callable[[Tx], bytes]
-    ) -> bytes:
-        scope = views.scope(member)
-        return await self._runner.write(
-            lambda tx: members.once(tx, scope, id_, asked, lambda: do(tx))
-        )
-
-    async def _propose(
-        self, member: Member, id_: str, asked: bytes, proposal: Proposal, fee: int
-    ) -> Trade:
-        subject = await self._once(
-            member,
-            id_,
-            asked,
-            lambda tx: trade_escrow.propose(tx, member, proposal, fee).subject,
-        )
-        return await self._pass_on(subject)
-
-    async def _pass_on(self, subject: bytes) -> Trade:
-        """Have the neighbour told, and give it a moment to answer: most see the end at once."""
-        known = await self._look(subject)
-        self._shop.kick(known.neighbour)
-        for _ in range(LOOKS):
-            known = await self._look(subject)
-            if known.status in ENDED or (known.status is Status.PENDING and known.told):
-                break
-            await asyncio.sleep(LOOK_EVERY_S)
-        return known
-
-    async def _look(self, subject: bytes) -> Trade:
-        return await self._runner.read(lambda view: trades.by_subject(view, subject))
 
     async def _home(
         self,
@@ -310,18 +236,6 @@ class Pages:
         context = {"member": member, "trade": shown, "error": error.detail if error else ""}
         status = status_of(error) if error else HTTPStatus.OK
         return await self._frame.page(request, "trade.html", context, status)
-
-    def _again(self, form: F, error: BoxError) -> F:
-        """Return a refused form to be sent again; one whose id is used up gets a new one."""
-        if isinstance(error, Conflict):
-            return msgspec.structs.replace(form, form=self._frame.form_id())
-        return form
-
-    def _fee(self, proposal: Proposal) -> int:
-        return trade.fee(*proposal.offer, self._shop.fee_basis_points)
-
-    def _now(self) -> int:
-        return self._shop.now_ms()
 
 
 class _Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -527,7 +527,7 @@ async def test_accepting_twice_is_accepting_once(pair: Pair, alice: Browser, bob
 async def test_a_neighbour_out_of_reach(
     pair: Pair, alice: Browser, bob: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.web.pages.LOOKS", 2)
+    monkeypatch.setattr("edge.web.handlers.LOOKS", 2)
     pair.wire.cut = True
     await alice.get()
     await alice.send("/propose", **PROPOSAL)

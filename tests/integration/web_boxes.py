@@ -24,7 +24,8 @@ from edge.federation_client import FederationClient
 from edge.storage import database
 from edge.storage.store import Store
 from edge.storage.tx import Identity
-from edge.web.pages import Shop, make_page
+from edge.web.handlers import Shop
+from edge.web.pages import make_page
 
 MISSOURI = "ose-missouri-001"
 CALIFORNIA = "ose-california-001"
