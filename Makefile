@@ -8,7 +8,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test bench lock clean
+.PHONY: help venv demo test bench pyz lock clean
 .PHONY: check check-format check-lint check-types check-source
 
 help: ## this list
@@ -19,7 +19,7 @@ demo: ## two village boxes on this computer trade with each other (ONCE=1: one t
 	@$(BIN)/village-edge demo $(if $(ONCE),--once) $(ARGS)
 
 test: ## all tests, as CI runs them
-	@build/system-packages chromium
+	@build/system-packages chromium curl systemd
 	@build/venv dev
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -39,6 +39,9 @@ check-source: venv
 
 bench: venv ## how fast it is, against its aims
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+pyz: venv ## the box as one file in dist/, for this Python and this kind of machine
+	@build/pyz
 
 venv: ## bring .venv up to date with the locks
 	@build/venv dev

@@ -15,22 +15,35 @@ import msgspec
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from edge import __version__, control, desk, peering, trade_escrow
-from edge.appliance import files, recovery
+from edge import commands, control, desk, peering, steward, trade_escrow
+from edge.appliance import files, health, recovery
 from edge.appliance.clock import Clock
 from edge.appliance.randomness import random_bytes
+from edge.appliance.watchdog import NOBODY, Supervisor
 from edge.config import FILE as SETTINGS
 from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
-from edge.core import crypto, limits, messages, note
+from edge.core import crypto, limits, messages
 from edge.errors import BoxBusy, BoxError, ConfigError, CorruptDatabase, Malformed
 from edge.federation_client import FederationClient
+from edge.health import Health, Now, gather
 from edge.peering import Profile
-from edge.storage import audit, database, facts, neighbours, trades
+from edge.steward import Box
+from edge.storage import audit, database, facts
 from edge.storage.store import Store
 from edge.storage.tx import Identity, View
 from edge.storage.writer import Writer, last_stamp_ms
 from edge.transport import tls
 from edge.transport.client import Endpoint, PeerClient
+from edge.transport.connections import (
+    BOUNDS,
+    PEOPLE_MAX,
+    PEOPLE_PER_ADDRESS_MAX,
+    VILLAGES_MAX,
+    VILLAGES_PER_ADDRESS_MAX,
+    Connections,
+    Site,
+    raise_descriptors,
+)
 from edge.transport.replay import ReplayGuard
 from edge.transport.routes import FederationRoutes
 from edge.web.handlers import Shop
@@ -59,21 +72,29 @@ def create_village(folder: Path, village: VillageSettings) -> str:
         raise ConfigError("a village is made in a new folder: name one, not the one you are in")
     draft = place.with_name(f".{place.name}.new")
     try:
-        if place.exists() and any(place.iterdir()):
-            raise ConfigError(f"{folder} is not empty: a village needs a folder of its own")
-        shutil.rmtree(draft, ignore_errors=True)
+        _check_free(place)
         place.parent.mkdir(parents=True, exist_ok=True)
-        draft.mkdir(mode=0o700)
-        try:
-            _fill(draft, village, key)
-            draft.replace(place)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+        draft.mkdir(mode=0o700, exist_ok=True)
+        with files.FolderLock(draft):  # against another init of the same folder
+            try:
+                _check_free(place)
+                files.empty(draft)
+                _fill(draft, village, key)
+                draft.replace(place)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
         files.sync_folder(place.parent)
     except OSError as error:
         raise ConfigError(f"cannot make {folder}: {error.strerror}") from error
     return phrase
+
+
+def _check_free(place: Path) -> None:
+    if (place / SETTINGS).exists():
+        raise ConfigError(f"{place} already holds a village: nothing was changed")
+    if place.exists() and any(place.iterdir()):
+        raise ConfigError(f"{place} is not empty: a village needs a folder of its own")
 
 
 def _fill(draft: Path, village: VillageSettings, key: crypto.SecretKey) -> None:
@@ -148,6 +169,7 @@ class App:
         self.fault: BaseException | None = None
         self._is_checked = False
         self._guard = ReplayGuard(0)
+        self._connections_max = raise_descriptors()
         self._stop = asyncio.Event()
 
     def profile(self) -> Profile:
@@ -163,7 +185,7 @@ class App:
             self.pin,
         )
 
-    async def box(self, serving: bool) -> control.Box:
+    async def box(self, serving: bool) -> Box:
         """Return the parts that commands use, with the registry entry brought up to date."""
         profile = self.profile()
         if not serving:
@@ -172,56 +194,40 @@ class App:
                 entry = await self.store.read(facts.own_entry)
                 profile = msgspec.structs.replace(profile, endpoints=entry.endpoints)
         await self.store.write(lambda tx: peering.refresh_entry(tx, profile))
-        return control.Box(
+        return Box(
             runner=self.store,
             client=self.client,
             post_to=self.transport.post_to,
             profile=profile,
             fee_basis_points=self.config.trade.fee_basis_points,
             health=self.health,
-            on_new_neighbour=lambda: None,
             serving=serving,
         )
 
-    def health(self, view: View) -> dict[str, object]:
-        """Return what `status` shows."""
-        own = facts.own_entry(view)
-        everyone = neighbours.everyone(view)
-        vkey = note.VerifierKey(own.village_id, note.ED25519, own.public_key)
-        urls = [f"https://{address}" for address in own.endpoints]
-        return {
-            "village": own.village_id,
-            "name": own.name,
-            "version": __version__,
-            "serving": bool(self.federation_port),
-            "federation_url": urls[0] if urls else "",
-            "page_urls": self.page_urls,
-            "verifier_key": vkey.to_text(),
-            "log": control.own_log(view),
-            "neighbours": [
-                {
-                    "village": each.village,
-                    "last_contact": each.last_contact_ms // 1000,
-                    "clock_difference_s": self.transport.clock_difference_s(each.village) or 0,
-                    "trouble": each.trouble,
-                }
-                for each in everyone
-            ],
-            "open_trades": sum(
-                trades.count_open(view, neighbour=each.village) for each in everyone
-            ),
-            "warnings": self._warnings(),
-        }
+    def health(self, view: View) -> Health:
+        """Return what `status` and the steward's desk show."""
+        now = Now(
+            ms=self.clock.now_ms(),
+            disk=health.disk_of(self.folder),
+            clock=health.clock_state(self.clock),
+            serving=bool(self.federation_port),
+            is_checked=self._is_checked or not self.federation_port,
+            page_urls=tuple(self.page_urls),
+            heartbeat_s=self.config.federation.heartbeat_s,
+            clock_difference_s=self.transport.clock_difference_s,
+        )
+        return gather(view, now)
 
-    async def serve(self, ready: Callable[["App"], None]) -> None:
-        """Serve until `stop`; `ready` is told once everything listens. Raises ConfigError for a
-        port in use, CorruptDatabase, or whatever broke the box."""
+    async def serve(self, ready: Callable[["App"], None], supervisor: Supervisor = NOBODY) -> None:
+        """Serve until `stop`; `ready` and the supervisor are told once everything listens. Raises
+        ConfigError for a port in use, CorruptDatabase, or whatever broke the box."""
         self.store.failed.add_done_callback(lambda _: self._stop.set())
         async with contextlib.AsyncExitStack() as stack:
             await self._listen(stack)
             client = asyncio.create_task(self.client.run(), name="federation")
             client.add_done_callback(self._on_end)
             stack.push_async_callback(_cancelled, client)
+            await stack.enter_async_context(supervisor.told(self._round_trip))
             ready(self)
             await self._stop.wait()
         if self.store.failed.done():
@@ -231,6 +237,10 @@ class App:
 
     def stop(self) -> None:
         self._stop.set()
+
+    async def _round_trip(self) -> None:
+        """Through the queue to the one that writes, and back, with nothing to write."""
+        await self.store.write(lambda _: None)
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         """Take all ports first, then serve them: whoever connects finds a box that is whole."""
@@ -246,8 +256,11 @@ class App:
         await self._note_start(stack)
         box = await self.box(serving=True)
         context = tls.federation_context(certificate, key)
-        federation_app = await self._federation_application(box)
-        await self._serve_at(stack, federation_app, [(federation, context)])
+        neighbours = Connections(
+            min(VILLAGES_MAX, self._connections_max // 2), VILLAGES_PER_ADDRESS_MAX
+        )
+        application = self._federation_application(box, neighbours)
+        await self._serve_at(stack, application, [(federation, context)], neighbours)
         pages: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         if page is not None:
             pages.append((page, None))
@@ -256,19 +269,21 @@ class App:
             pages.append((page_tls, tls.page_context(certificate, key)))
             host, port = page_tls.getsockname()[:2]
             self.page_urls.append(f"https://{_reachable(host)}:{port}/")
-        await self._serve_at(stack, make_page(self._shop()), pages)
+        people = Connections(min(PEOPLE_MAX, self._connections_max // 2), PEOPLE_PER_ADDRESS_MAX)
+        await self._serve_at(stack, make_page(self._shop(box)), pages, people)
         await self._listen_for_commands(stack, box)
 
     def _tls_key(self) -> Path:
         files.read_private(self.folder / TLS_KEY)
         return self.folder / TLS_KEY
 
-    async def _listen_for_commands(
-        self, stack: contextlib.AsyncExitStack, box: control.Box
-    ) -> None:
+    async def _listen_for_commands(self, stack: contextlib.AsyncExitStack, box: Box) -> None:
         path = self.folder / control.SOCKET
         path.unlink(missing_ok=True)
-        runner = await self._runner(stack, control.application(box, self._on_broken_law))
+        application = control.application(
+            lambda command: commands.run(box, command), self._on_broken_law
+        )
+        runner = await self._runner(stack, application)
         before = os.umask(0o177)
         try:
             await web.UnixSite(runner, str(path)).start()
@@ -283,10 +298,12 @@ class App:
         stack: contextlib.AsyncExitStack,
         application: web.Application,
         sockets: list[tuple[socket.socket, ssl.SSLContext | None]],
+        connections: Connections,
     ) -> None:
+        application.middlewares.insert(0, connections.middleware)
         runner = await self._runner(stack, application)
         for bound, context in sockets:
-            await web.SockSite(runner, bound, ssl_context=context).start()
+            await Site(runner, bound, connections, context).start()
 
     async def _runner(
         self, stack: contextlib.AsyncExitStack, application: web.Application
@@ -297,13 +314,13 @@ class App:
             logger=_http_log,
             shutdown_timeout=2,
             auto_decompress=False,
+            **BOUNDS,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         return runner
 
-    async def _federation_application(self, box: control.Box) -> web.Application:
-
+    def _federation_application(self, box: Box, connections: Connections) -> web.Application:
         async def register(message: messages.Register) -> messages.Registered:
             return await self.store.write(lambda tx: peering.answer(tx, message, box.profile))
 
@@ -313,6 +330,7 @@ class App:
             self.client.answer,
             register,
             self._guard,
+            connections.trust,
             self.clock.now_s,
             self.clock.monotonic_s,
             random_bytes,
@@ -356,10 +374,14 @@ class App:
         if self._stop.is_set():
             raise _Stopping
 
-    def _shop(self) -> Shop:
+    def _shop(self, box: Box) -> Shop:
         return Shop(
             runner=self.store,
+            committed=self.store.committed,
             kick=self.client.kick,
+            announce=self.client.kick_all,
+            join=lambda line: steward.join(box, line),
+            health=self.health,
             session_key=crypto.derive(self.identity.key.seed, SESSION_PURPOSE),
             village=self.config.village.id,
             village_name=self.config.village.name,
@@ -374,15 +396,6 @@ class App:
     def _endpoint_of(self, village: str) -> Endpoint:
         known = self.client.known[village]
         return Endpoint(known.addresses, known.entry.spki_sha256)
-
-    def _warnings(self) -> list[str]:
-        found = []
-        if self.clock.not_believed_ms is not None:
-            found.append(
-                "the clock jumped more than a day ahead without a time service: it is not used"
-            )
-        found += database.warnings()
-        return found
 
     def _on_broken_law(self, error: AssertionError) -> None:
         self.fault = error

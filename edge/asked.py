@@ -2,11 +2,12 @@
 
 import argparse
 import getpass
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from edge import control
+from edge import control, desk
 from edge.appliance.randomness import random_bytes
 from edge.errors import ConfigError, InvalidInput
 
@@ -15,12 +16,11 @@ LINE_BYTES_MAX = 4_096
 
 
 def member_add(arguments: argparse.Namespace) -> control.AnyCommand:
-    pin = arguments.pin
-    if pin is None and sys.stdin.isatty():
-        pin = getpass.getpass(f"PIN for {arguments.name}: ")
-    elif pin is None:
-        pin = _decoded(sys.stdin.buffer.readline(LINE_BYTES_MAX), "the PIN").rstrip("\n")
-    return control.MemberAdd(arguments.name, pin)
+    return control.MemberAdd(arguments.name, _pin(arguments), arguments.steward)
+
+
+def member_pin(arguments: argparse.Namespace) -> control.AnyCommand:
+    return control.MemberPin(arguments.name, _pin(arguments))
 
 
 def pay(a: argparse.Namespace) -> control.AnyCommand:
@@ -64,9 +64,33 @@ def _fresh_id() -> str:
     return random_bytes(16).hex()
 
 
-def read_text(path: Path) -> str:
+def _pin(arguments: argparse.Namespace) -> str:
+    """Return the PIN from the command line, else asked for, else from standard input."""
+    pin: str | None = arguments.pin
+    if pin is None and sys.stdin.isatty():
+        return _pin_typed(arguments.name)
+    if pin is None:
+        return _decoded(sys.stdin.buffer.readline(LINE_BYTES_MAX), "the PIN").rstrip("\n")
+    return pin
+
+
+def _pin_typed(name: str) -> str:
+    """Ask for a PIN on the terminal, twice, since nobody sees what is typed."""
     try:
-        with path.open("rb") as file:
+        pin = desk.check_pin_text(getpass.getpass(f"PIN for {name}: "))
+        if getpass.getpass("The same PIN again: ") != pin:
+            raise InvalidInput("the two PINs differ: nothing was done")
+    except EOFError:
+        raise InvalidInput("no PIN was typed") from None
+    return pin
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text. A pipe is read to its end, and is empty if nobody writes to it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            os.set_blocking(descriptor, True)
             content = file.read(FILE_BYTES_MAX + 1)
         if len(content) > FILE_BYTES_MAX:
             raise InvalidInput(f"{path} is over {FILE_BYTES_MAX} bytes")

@@ -20,8 +20,10 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from edge import __version__, app, asked, control, shown
-from edge.config import FOLDER_VARIABLE, VillageSettings, load
+from edge import __version__, app, asked, commands, control, shown
+from edge.appliance import streams
+from edge.appliance.watchdog import Supervisor
+from edge.config import FOLDER_VARIABLE, VillageSettings, check_environment, load
 from edge.core import names, receipt
 from edge.errors import (
     AuditDifference,
@@ -50,7 +52,7 @@ EXIT_CODES: dict[type[BoxError], int] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    parsed = parser().parse_args(arguments)
+    has_output = streams.fill_gaps()
     handler = logging.StreamHandler()
     handler.setFormatter(shown.OneLine("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -58,18 +60,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a name's letters
     try:
+        if not has_output:
+            raise ConfigError("standard output is closed: nothing was done; send it to /dev/null")
+        parsed = parser().parse_args(arguments)
         code: int | None = parsed.run(parsed)
         sys.stdout.flush()
     except BoxError as error:
-        print(f"village-edge: {shown.one_line(error.detail)}", file=sys.stderr)
-        return exit_code(error)
+        return _refused(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.drop_output()
         return 0
+    except OSError as error:
+        if not streams.is_of_output(error):
+            raise
+        streams.drop_output()
+        return _refused(ConfigError(f"cannot write to standard output: {error.strerror}"))
     return code or 0
+
+
+def _refused(error: BoxError) -> int:
+    print(f"village-edge: {shown.one_line(error.detail)}", file=sys.stderr)
+    return exit_code(error)
 
 
 def exit_code(error: BoxError) -> int:
@@ -85,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _init(commands)
     _serve(commands)
+    _member(commands)
     _ledger(commands)
     _peer(commands)
     _trade(commands)
@@ -95,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
 
 # Commands and their flags
 
+_TRADE_HELP = "its id, as `trade list` shows it, or the first letters of it; or its trade_id"
 _Commands = Any  # argparse keeps the type of add_subparsers' result to itself
 
 
@@ -146,40 +161,58 @@ def _serve(commands: _Commands) -> None:
     _asking(commands, "status", "how the box is", lambda a: control.Status(), shown.status)
 
 
-def _ledger(commands: _Commands) -> None:
+def _member(commands: _Commands) -> None:
     member = _group(commands, "member", "the village's members")
-    made = _asking(member, "add", "add a member; asks for a PIN", asked.member_add, shown.member)
-    made.add_argument("name")
-    made.add_argument("--pin", help="else it is asked for, or read from standard input")
+    for name, help_, ask, show in (
+        ("add", "add a member; asks for a PIN", asked.member_add, shown.member),
+        ("pin", "give a member another PIN; asks for it", asked.member_pin, shown.pin),
+    ):
+        made = _asking(member, name, help_, ask, show)
+        made.add_argument("name", help="a member's name, as it is typed to sign in")
+        made.add_argument("--pin", help="else it is asked for, or read from standard input")
+        if name == "add":
+            made.add_argument("--steward", action="store_true", help="may open the steward's desk")
+    made = _asking(
+        member,
+        "steward",
+        "make a member a steward",
+        lambda a: control.MemberSteward(a.name, a.remove),
+        shown.steward,
+    )
+    made.add_argument("name", help="a member")
+    made.add_argument("--remove", action="store_true", help="make a steward a member like others")
+    _asking(member, "list", "members and stewards", lambda a: control.MemberList(), shown.members)
 
+
+def _ledger(commands: _Commands) -> None:
     made = _asking(commands, "pay", "move an amount between members", asked.pay, shown.record)
     made.add_argument("payer", help="a member, or treasury")
     made.add_argument("payee", help="a member, or treasury")
-    made.add_argument("amount")
-    made.add_argument("asset", nargs="?", default=names.TOKEN)
+    made.add_argument("amount", help="such as 2.50")
+    made.add_argument("asset", nargs="?", default=names.TOKEN, help="what of (default AT)")
     made.add_argument("--note", default="", help="sealed: only this box keeps it")
     _add_id(made)
     made = _asking(
         commands, "issue", "issue AT to a member or the treasury", asked.issue, shown.record
     )
-    made.add_argument("payee")
-    made.add_argument("amount")
-    made.add_argument("--note", default="")
+    made.add_argument("payee", help="a member, or treasury")
+    made.add_argument("amount", help="of AT, such as 500")
+    made.add_argument("--note", default="", help="sealed: only this box keeps it")
     _add_id(made)
     made = _asking(
         commands, "declare", "enter a resource that a member has", asked.declare, shown.record
     )
-    made.add_argument("owner")
+    made.add_argument("owner", help="a member, or treasury")
     made.add_argument("resource", help='such as "Solar Panel"')
-    made.add_argument("amount", nargs="?", default="1")
+    made.add_argument("amount", nargs="?", default="1", help="how much of it (default 1)")
     made.add_argument("--decimals", type=int, default=0, help="for a resource that is new here")
     _add_id(made)
     made = _asking(
         commands, "consume", "take a resource out: used up or gone", asked.consume, shown.record
     )
-    made.add_argument("owner")
-    made.add_argument("resource")
-    made.add_argument("amount", nargs="?", default="1")
+    made.add_argument("owner", help="a member, or treasury")
+    made.add_argument("resource", help='such as "Solar Panel"')
+    made.add_argument("amount", nargs="?", default="1", help="how much of it (default 1)")
     _add_id(made)
     made = _asking(
         commands,
@@ -189,8 +222,8 @@ def _ledger(commands: _Commands) -> None:
         shown.record,
     )
     made.add_argument("who", help="a member, or a neighbour's village id")
-    made.add_argument("asset")
-    made.add_argument("amount")
+    made.add_argument("asset", help='AT, or such as "Solar Panel"')
+    made.add_argument("amount", help="how far; 0 for not at all")
 
 
 def _peer(commands: _Commands) -> None:
@@ -210,7 +243,7 @@ def _peer(commands: _Commands) -> None:
         lambda a: control.PeerAdd(a.invitation),
         lambda answer: [f"{answer['neighbour']} is a neighbour now."],
     )
-    made.add_argument("invitation")
+    made.add_argument("invitation", help="the line that the other steward's `peer invite` printed")
     _asking(peer, "list", "neighbours and candidates", lambda a: control.PeerList(), shown.peers)
 
 
@@ -219,8 +252,8 @@ def _trade(commands: _Commands) -> None:
     made = _asking(trade, "propose", "propose a trade", asked.propose, shown.one_trade)
     made.add_argument("member", help="who offers, of this village")
     made.add_argument("to", metavar="NAME@VILLAGE", help="such as Bob@ose-california-001")
-    made.add_argument("--offer", nargs=2, required=True, metavar=("AMOUNT", "ASSET"))
-    made.add_argument("--request", nargs=2, required=True, metavar=("AMOUNT", "ASSET"))
+    for flag, help_ in (("--offer", "what the member gives"), ("--request", "and gets for it")):
+        made.add_argument(flag, nargs=2, required=True, metavar=("AMOUNT", "ASSET"), help=help_)
     made.add_argument("--hours", type=int, default=24, help="until when it may be accepted")
     _add_id(made)
     for name, help_, kind in (
@@ -229,7 +262,7 @@ def _trade(commands: _Commands) -> None:
         ("cancel", "withdraw a proposal that nobody has accepted", control.TradeCancel),
     ):
         made = _asking(trade, name, help_, asked.of_trade(kind), shown.one_trade)
-        made.add_argument("trade", help="its id, as `trade list` shows it")
+        made.add_argument("trade", help=_TRADE_HELP)
     _asking(
         trade,
         "list",
@@ -244,7 +277,7 @@ def _files(commands: _Commands) -> None:
     made = _command(
         commands, "verify", "check a trade's receipt, offline", _run_verify, printed=True
     )
-    made.add_argument("file", type=Path)
+    made.add_argument("file", type=Path, help="the receipt")
     export = _group(commands, "export", "write files for others")
     for name, help_, ask in (
         ("registry", "this village and its neighbours", lambda a: control.ExportRegistry()),
@@ -254,17 +287,18 @@ def _files(commands: _Commands) -> None:
         made = _command(export, name, help_, _run_export)
         made.set_defaults(ask=ask)
         if name == "receipt":
-            made.add_argument("trade")
-        made.add_argument("--output", type=Path, help="a file (default: standard output)")
+            made.add_argument("trade", help=_TRADE_HELP)
+        made.add_argument("--output", type=Path, help="a new file (default: standard output)")
+        made.add_argument("--force", action="store_true", help="write over a file that is there")
     imported = _group(commands, "import", "take in files from others")
     made = _asking(
         imported,
         "registry",
         "take in a registry file: its villages become candidates",
         lambda a: control.ImportRegistry(asked.read_text(a.file)),
-        lambda answer: [f"Villages taken in: {answer['villages']}."],
+        shown.taken_in,
     )
-    made.add_argument("file", type=Path)
+    made.add_argument("file", type=Path, help="what `export registry` wrote elsewhere")
 
 
 def _demo(commands: _Commands) -> None:
@@ -306,10 +340,15 @@ def _run_export(arguments: argparse.Namespace) -> None:
     if arguments.output is None:
         sys.stdout.write(text)
         return
+    path: Path = arguments.output
     try:
-        arguments.output.write_text(text, encoding="utf-8")
+        with path.open("w" if arguments.force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path} is there already: --force writes over it") from None
     except OSError as error:
-        raise ConfigError(f"cannot write {arguments.output}: {error.strerror}") from None
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+    print(f"Wrote {path}.")
 
 
 def _run_init(arguments: argparse.Namespace) -> None:
@@ -329,13 +368,14 @@ def _run_init(arguments: argparse.Namespace) -> None:
 
 def _run_serve(arguments: argparse.Namespace) -> None:
     config = load(arguments.dir, os.environ, arguments.set)
+    supervisor = Supervisor(os.environ)
 
     async def serve() -> None:
         async with app.locked(arguments.dir), app.opened(arguments.dir, config) as box:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, box.stop)
-            await box.serve(_print_ready)
+            await box.serve(_print_ready, supervisor)
 
     _loop(serve)
 
@@ -349,6 +389,7 @@ def _print_ready(box: app.App) -> None:
 
 
 def _run_audit(arguments: argparse.Namespace) -> None:
+    check_environment(os.environ)
     path = arguments.dir / app.LEDGER
     conn = database.open_reader(path)
     try:
@@ -368,9 +409,8 @@ def _progress(arguments: argparse.Namespace) -> Callable[[int, int], None] | Non
         return None
 
     def show(done: int, total: int) -> None:
-        print(f"\r{done:,} of {total:,} records", end="", file=sys.stderr)
-        if done == total:
-            print(file=sys.stderr)
+        end = "\r\033[K" if done == total else ""  # wipe the line: what follows begins it anew
+        print(f"\r{done:,} of {total:,} records{end}", end="", file=sys.stderr, flush=True)
 
     return show
 
@@ -387,12 +427,14 @@ def _run_verify(arguments: argparse.Namespace) -> None:
 def _run_demo(arguments: argparse.Namespace) -> int:
     from edge import demo
 
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # end both boxes
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # each line when it is true, in a pipe too
     return _loop(lambda: demo.run(arguments.once, arguments.dir))
 
 
 def _ask(arguments: argparse.Namespace) -> Any:
     """Ask the running box, or be it for one command."""
+    check_environment(os.environ)
     command: control.AnyCommand = arguments.ask(arguments)
     control.check(command)
     return _loop(lambda: _patiently(_answer(arguments.dir, command)))
@@ -405,7 +447,7 @@ async def _answer(folder: Path, command: control.AnyCommand) -> Any:
             return await control.ask(socket, command)
     config = load(folder, os.environ)
     async with app.locked(folder), app.opened(folder, config) as box:
-        answer = await control.run(await box.box(serving=False), command)
+        answer = await commands.run(await box.box(serving=False), command)
         return json.loads(json.dumps(answer))
 
 

@@ -7,9 +7,9 @@ them all.
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -66,24 +66,35 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trade: TradeSettings = TradeSettings()
 
 
+_Settings = dict[str, dict[str, object]]  # by section and key
+_SECTIONS: Final = {each.name: each.type for each in msgspec.structs.fields(Config)}
+
+
 def load(folder: Path, environment: Mapping[str, str], flags: Sequence[str] = ()) -> Config:
     """Return the settings of a village's folder. `flags` are texts like `listen.page=`.
 
     Raises ConfigError naming the file, variable or flag and what is wrong with it.
     """
     path = folder / FILE
-    settings = _read(path)
-    for name, value in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and name != FOLDER_VARIABLE:
-            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
-            _set(settings, section, key, value, name)
+    settings: _Settings = {}
+    for section, values in _read(path).items():
+        for key, value in values.items():
+            _set(settings, section, key, value, str(path))
+    for name, section, key in _variables(environment):
+        _set(settings, section, key, _typed(section, key, environment[name]), name, strict=False)
     for flag in flags:
         place, equals, value = flag.partition("=")
         section, _, key = place.partition(".")
         if not equals:
             raise ConfigError(f"--set {flag}: write it as section.key=value")
-        _set(settings, section, key, value, f"--set {flag}")
+        _set(settings, section, key, _typed(section, key, value), f"--set {flag}", strict=False)
     return _checked(settings, path)
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Raise ConfigError for a variable that looks like a setting and is none."""
+    for name, section, key in _variables(environment):
+        _type_of(section, key, name)
 
 
 def to_toml(village: VillageSettings) -> str:
@@ -126,30 +137,60 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
     for section, values in settings.items():
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: {section} stands outside a [section]")
+        if section not in _SECTIONS:
+            raise ConfigError(f"{path}: there is no section [{section}]")
     return settings
 
 
-def _set(
-    settings: dict[str, dict[str, object]], section: str, key: str, value: str, source: str
-) -> None:
-    sections = {each.name: each.type for each in msgspec.structs.fields(Config)}
-    keys = msgspec.structs.fields(sections[section]) if section in sections else ()
-    type_ = next((each.type for each in keys if each.name == key), None)
-    if type_ is None:
-        raise ConfigError(f"{source}: there is no setting {section}.{key}")
+def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, section and key of each variable that looks like a setting."""
+    for name in sorted(environment):
+        if name.startswith(ENVIRONMENT_PREFIX) and name != FOLDER_VARIABLE:
+            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
+            yield name, section, key
+
+
+def _typed(section: str, key: str, text: str) -> object:
+    """Return what a text from a variable or a flag stands for: a list has commas between."""
     listed = (section, key) == ("federation", "advertise")
-    given = [each for each in value.split(",") if each] if listed else value
-    try:
-        settings.setdefault(section, {})[key] = msgspec.convert(given, type_, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {error}") from None
+    return [each for each in text.split(",") if each] if listed else text
 
 
-def _checked(settings: dict[str, dict[str, object]], path: Path) -> Config:
+def _type_of(section: str, key: str, source: str) -> object:
+    keys = msgspec.structs.fields(_SECTIONS[section]) if section in _SECTIONS else ()
+    for each in keys:
+        if each.name == key:
+            return each.type
+    raise ConfigError(f"{source}: there is no setting {section}.{key}")
+
+
+def _set(
+    settings: _Settings, section: str, key: str, value: object, source: str, strict: bool = True
+) -> None:
+    kind = _type_of(section, key, source)
     try:
-        config = msgspec.convert(settings, Config)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        settings.setdefault(section, {})[key] = msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError:
+        shown = repr(value)[:80]
+        raise ConfigError(f"{source}: {section}.{key} is {_expected(kind)}, not {shown}") from None
+
+
+def _expected(kind: object) -> str:
+    match msgspec.inspect.type_info(kind):
+        case msgspec.inspect.IntType(ge=low, le=high):
+            return f"a whole number from {low} to {high}"
+        case msgspec.inspect.FloatType(ge=low, le=high):
+            return "a number" if low is None else f"a number from {low:g} to {high:g}"
+        case msgspec.inspect.StrType():
+            return "a text in quotes"
+    return "a list of texts in quotes"
+
+
+def _checked(settings: _Settings, path: Path) -> Config:
+    for each in msgspec.structs.fields(VillageSettings):
+        if each.name not in settings.get("village", {}):
+            raise ConfigError(f"{path}: [village] {each.name} is missing")
+    config = msgspec.convert(settings, Config)
     check_village(config.village)
     for name, address in msgspec.structs.asdict(config.listen).items():
         if address or name == "federation":

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,30 +20,64 @@ MISSOURI: Final = VillageSettings("ose-missouri-001", "Factor e Farm", 38.45, -9
 CALIFORNIA: Final = VillageSettings("ose-california-001", "Ocean View Farm", 37.77, -122.42)
 START_S_MAX: Final = 60
 TRADE_S_MAX: Final = 60
+STOP_S_MAX: Final = 20
 POLL_S: Final = 0.05
+INTERRUPTED: Final = 130
+
+
+class Member(msgspec.Struct, frozen=True):
+    name: str
+    pin: str
+    steward: bool = False
 
 
 class Village(msgspec.Struct, frozen=True):
-    """A demo box: its folder, process, and the member who trades, with a PIN for the page."""
+    """A demo box: its folder, process and members, each with a PIN for the page."""
 
     settings: VillageSettings
     folder: Path
     process: "subprocess.Popen[bytes]"
-    member: str
-    pin: str
+    members: tuple[Member, ...]
 
     async def ask(self, command: control.AnyCommand) -> Any:
         return await control.ask(self.folder / control.SOCKET, command)
 
 
+IN_MISSOURI: Final = (Member("Alice", "1234", steward=True), Member("Clara", "2345"))
+IN_CALIFORNIA: Final = (Member("Bob", "5678", steward=True), Member("Dana", "6789"))
+
+
 async def run(once: bool, folder: Path | None = None) -> int:
-    """Run the demo; return the exit code: 0 if both ledgers settled and both audits agree."""
+    """Run the demo until Ctrl-C or SIGTERM; take its boxes and folders away again.
+
+    Return the exit code: 0 if both ledgers settled and both audits agreed, 130 if it was ended
+    before that was known.
+    """
+    work = asyncio.ensure_future(_run(once, folder))
+    was_ended = False
+
+    def end() -> None:
+        nonlocal was_ended
+        if not was_ended:  # a second Ctrl-C does not break the clearing up off
+            was_ended = work.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, end)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        print("\nThe demo was ended before it was through.")
+        return INTERRUPTED
+
+
+async def _run(once: bool, folder: Path | None) -> int:
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="village-demo-")))
         async with (
-            _village(folder, MISSOURI, "Alice", "1234") as missouri,
-            _village(folder, CALIFORNIA, "Bob", "5678") as california,
+            _village(folder, MISSOURI, IN_MISSOURI) as missouri,
+            _village(folder, CALIFORNIA, IN_CALIFORNIA) as california,
         ):
             await _prepare(missouri, california)
             settled = await _trade(missouri, california)
@@ -51,15 +86,19 @@ async def run(once: bool, folder: Path | None = None) -> int:
                 print("\nThe trade did not settle on both sides, or an audit differs.")
                 return 1
             print("\nBoth ledgers settled, and both audits agree.")
-            if not once:
-                await _invite_people(missouri, california)
-            return 0
+            if once:
+                return 0
+            await _invite_people(missouri, california)
+    print("\nBoth boxes have stopped, and their folders are gone.")
+    return 0
 
 
 async def _prepare(missouri: Village, california: Village) -> None:
     for each in (missouri, california):
-        await each.ask(control.MemberAdd(each.member, each.pin))
-        print(f"{each.member} is a member of {each.settings.id}.")
+        for member in each.members:
+            await each.ask(control.MemberAdd(member.name, member.pin, member.steward))
+        names = " and ".join(member.name for member in each.members)
+        print(f"{names} are members of {each.settings.id}.")
     await missouri.ask(control.Issue("Alice", "500"))
     print("Alice has 500 AT.")
     await california.ask(control.Declare("Bob", "Solar Panel", "3"))
@@ -105,28 +144,41 @@ async def _until(village: Village, id_: str, statuses: set[str]) -> Any:
 
 async def _audit(village: Village) -> bool:
     audit = await asyncio.create_subprocess_exec(
-        *_command("audit", "--dir", str(village.folder)), stdout=subprocess.PIPE
+        *_command("audit", "--dir", str(village.folder)),
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the demo, which ends what it has begun
     )
-    printed, _ = await audit.communicate()
+    try:
+        printed, _ = await audit.communicate()
+    finally:
+        if audit.returncode is None:
+            audit.kill()
+            await audit.wait()
     print(f"\nvillage-edge audit, {village.settings.id}:")
     print(printed.decode().rstrip())
     return audit.returncode == 0
 
 
 async def _invite_people(missouri: Village, california: Village) -> None:
-    print("\nMake the next trade by hand, one browser tab for each:")
+    """Tell people how to go on, and wait until they end it."""
+    print("\nMake the next trade by hand, one browser tab for each village:")
     for each in (missouri, california):
         urls = (await each.ask(control.Status()))["page_urls"]
-        print(f"  {urls[0]:<26} sign in as {each.member}, PIN {each.pin}  ({each.settings.name})")
-    print("Ctrl-C stops both boxes.", flush=True)
-    while missouri.process.poll() is None and california.process.poll() is None:  # noqa: ASYNC110 - processes set no Event
-        await asyncio.sleep(POLL_S * 10)
-    raise StorageError("a box stopped by itself")
+        pins = " or ".join(f"{member.name} (PIN {member.pin})" for member in each.members)
+        print(f"  {urls[0]:<26} {each.settings.name}: sign in as {pins}")
+    print("\nOr in another terminal, with the commands of `village-edge --help`:")
+    for each in (missouri, california):
+        print(f"  village-edge status --dir {each.folder}")
+    print("\nCtrl-C stops both boxes and takes their folders away.")
+    with contextlib.suppress(asyncio.CancelledError):
+        while missouri.process.poll() is None and california.process.poll() is None:  # noqa: ASYNC110 - processes set no Event
+            await asyncio.sleep(POLL_S * 10)
+        raise StorageError("a box stopped by itself")
 
 
 @contextlib.asynccontextmanager
 async def _village(
-    folder: Path, settings: VillageSettings, member: str, pin: str
+    folder: Path, settings: VillageSettings, members: tuple[Member, ...]
 ) -> AsyncIterator[Village]:
     """Make a village and run its box in a process of its own."""
     home = folder / settings.id
@@ -139,14 +191,23 @@ async def _village(
             stderr=log,
             start_new_session=True,
         )
-    village = Village(settings, home, process, member, pin)
+    village = Village(settings, home, process, members)
     try:
         await _until_serving(village, folder / f"{settings.id}.log")
         print(f"{settings.name} ({settings.id}) runs, process {process.pid}.")
         yield village
     finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait)
+        _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Stop a box. This blocks, so that no Ctrl-C can break it off and leave a box running."""
+    process.terminate()
+    try:
+        process.wait(STOP_S_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 async def _until_serving(village: Village, log: Path) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from edge.core import limits, messages, registry, trade
 from edge.core.messages import Exchange, SubjectMessage
 from edge.errors import BoxError, ForkedLog, Malformed, UnknownVillage
-from edge.storage import facts, logs, neighbours
+from edge.storage import allowance, facts, listings, logs, neighbours
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, Runner, Tx, View
 
@@ -60,9 +60,9 @@ class Said(msgspec.Struct, frozen=True):
 
     @property
     def is_partial(self) -> bool:
-        """Tell whether our log did not fit into it."""
+        """Tell whether our log or listings did not fit into it."""
         push = self.message.push
-        return push is not None and _is_partial(push)
+        return (push is not None and _is_partial(push)) or _is_full(self.message)
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -112,6 +112,11 @@ class FederationClient:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._peers.clear()
+
+    def kick_all(self) -> None:
+        """Exchange with every neighbour now."""
+        for peer in self._peers.values():
+            peer.wake.set()
 
     def kick(self, village: str) -> None:
         """Exchange with a neighbour now rather than at the next heartbeat."""
@@ -177,6 +182,11 @@ class FederationClient:
                 if failures == 0:
                     _log.warning("no sync with %s: %s", village, error.detail)
                 failures += 1
+            except AssertionError:
+                raise
+            except Exception:  # noqa: BLE001 - one neighbour must not stop the others
+                _log.exception("no sync with %s: a fault of this box", village)
+                failures += 1
             else:
                 if failures:
                     _log.info("in sync with %s again", village)
@@ -229,6 +239,8 @@ def compose(
         push=logs.push_for(view, neighbour.has_size),
         cosignature=logs.cosignature_for(view, neighbour.log, own.village_id),
         subjects=tuple(each for each, _ in spoken),
+        listings_have=neighbour.listings_have,
+        listings=tuple(listings.changed(view, own.village_id, neighbour.knows_listings)),
     )
     rows = tuple((_subject(each), changed_ms) for each, changed_ms in spoken)
     return Said(neighbour, message, rows)
@@ -246,12 +258,15 @@ def receive(
         raise UnknownVillage(f"{message.sender[:63]} is not a neighbour of {tx.identity.village}")
     if message.network != neighbour.network:
         raise Malformed("the message is of another federation")
-    neighbours.heard_from(tx, neighbour.village, message.have, message.entry_stamp_ms)
+    neighbours.heard_from(
+        tx, neighbour.village, message.have, message.entry_stamp_ms, message.listings_have
+    )
     if message.entry is not None:
         registry.verify(message.entry)
         neighbours.keep_entry(tx, neighbour, message.entry)
-    partial = _take_push(tx, neighbour, message.push)
-    took = message.have > neighbour.has_size
+    more_listed = bool(message.listings) and _keep_listings(tx, neighbour, message)
+    partial = _take_push(tx, neighbour, message.push) or more_listed
+    took = message.have > neighbour.has_size or message.listings_have > neighbour.knows_listings
     if not _is_of_our_log(tx, neighbour, message):
         return Heard(partial=partial, took=took)
     subjects.told(tx, said)
@@ -285,12 +300,31 @@ def _take_push(tx: Tx, neighbour: Neighbour, push: messages.Push | None) -> bool
     if push is None:
         return False
     before = logs.size_of(tx, neighbour.log)
+    fresh = push.records[max(0, before - push.start) :]
+    has_room = not fresh or allowance.has_room(tx, neighbour, tx.stamp_ms)
+    allowance.note(tx, neighbour, has_room)
+    if not has_room:
+        return False
     try:
         after = logs.take_in(tx, neighbour.log, neighbour.village, neighbour.key, push)
     except ForkedLog as fork:
         neighbours.set_trouble(tx, neighbour.village, fork.detail)
         return False
+    if after > before:
+        allowance.count(tx, neighbour, after - before, sum(map(len, fresh)))
     return after > before and _is_partial(push)
+
+
+def _keep_listings(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
+    """Keep what is listed; tell whether it was new, and a part of more."""
+    before = neighbour.listings_have
+    version = listings.keep(tx, neighbour.village, before, message.listings)
+    neighbours.keeps_listings(tx, neighbour.village, version)
+    return version > before and _is_full(message)
+
+
+def _is_full(message: Exchange) -> bool:
+    return len(message.listings) == limits.LISTINGS_PER_MESSAGE_MAX
 
 
 def _is_partial(push: messages.Push) -> bool:

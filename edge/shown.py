@@ -8,17 +8,39 @@ from typing import Any
 import msgspec
 
 from edge.core import receipt, trade
+from edge.health import CLOCK_TEXT
 from edge.storage.audit import AuditReport
 
 LINE_CHARS_MAX = 1_000
 
 
 def member(answer: Any) -> Iterator[str]:
-    yield f"{answer['member']} is a member now."
+    yield f"{answer['member']} is a {'steward' if answer['steward'] else 'member'} now."
+
+
+def pin(answer: Any) -> Iterator[str]:
+    yield f"{answer['member']} has a new PIN, and is signed out everywhere."
+
+
+def steward(answer: Any) -> Iterator[str]:
+    yield f"{answer['member']} is {'a steward' if answer['steward'] else 'no steward'} now."
+
+
+def members(answer: Any) -> Iterator[str]:
+    if not answer:
+        yield "No members yet: add one with `village-edge member add NAME`."
+    for each in answer:
+        assets = "1 asset" if each["assets"] == 1 else f"{each['assets']} assets"
+        steward_ = "  steward" if each["steward"] else ""
+        yield f"{each['name']}  {each['balance']} AT, {assets}{steward_}"
 
 
 def record(answer: Any) -> Iterator[str]:
-    yield f"Done: record {answer['record']} of the log."
+    yield f"{answer['message']} (record {answer['record']})."
+
+
+def taken_in(answer: Any) -> Iterator[str]:
+    yield f"Villages in the file: {answer['villages']}. New here: {answer['new']}."
 
 
 def one_trade(answer: Any) -> Iterator[str]:
@@ -45,6 +67,11 @@ def peers(answer: Any) -> Iterator[str]:
             f"    last contact {when(each['last_contact'])}; {each['records_held']} of its records "
             f"here, {each['holds_of_ours']} of ours there; open trades: {each['open_trades']}"
         )
+        for line in each["lines"]:
+            yield (
+                f"    {line['asset']}: balance {line['balance']}, on hold {line['on_hold']}, "
+                f"line {line['line']}, room {line['room']}"
+            )
         if each["trouble"]:
             yield f"    no new trades with it: {each['trouble']}"
     for each in answer["candidates"]:
@@ -55,13 +82,18 @@ def status(answer: Any) -> Iterator[str]:
     log = answer["log"]
     cosigned = ", ".join(log["cosigned_by"]) or "nobody yet"
     yield f"{answer['name']} ({answer['village']}), village-edge {answer['version']}"
+    yield f"  health      {answer['health']}"
     yield f"  box         {'serving' if answer['serving'] else 'not running'}"
     for url in answer["page_urls"]:
         yield f"  page        {url}"
     yield f"  federation  {answer['federation_url'] or 'no address yet'}"
     yield f"  key         {answer['verifier_key']}"
     yield f"  log         {log['size']} records, root {log['root']}"
+    yield f"              newest of {when(log['time'])}"
     yield f"  cosigned    {log['cosigned_size']} records, by {cosigned}"
+    free, total = (size / 1e9 for size in answer["disk"].values())
+    yield f"  disk        {free:.1f} GB free of {total:.1f} GB"
+    yield f"  clock       {CLOCK_TEXT[answer['clock']]}"
     yield f"  open trades {answer['open_trades']}"
     for each in answer["neighbours"]:
         yield f"  neighbour   {each['village']}, last contact {when(each['last_contact'])}"
@@ -69,14 +101,13 @@ def status(answer: Any) -> Iterator[str]:
             yield f"              its clock is {each['clock_difference_s']} s from this one"
         if each["trouble"]:
             yield f"              no new trades with it: {each['trouble']}"
-    for warning in answer["warnings"]:
-        yield f"  warning     {warning}"
 
 
 def proof(checked: receipt.Receipt, terms: trade.Terms) -> dict[str, object]:
     """Return what a receipt that holds says."""
     return {
         "outcome": "settled" if checked.certificate.value == "COMMIT" else "aborted",
+        "id": trade.id_of(trade.subject_of(bytes(checked.terms))),
         "trade_id": terms.trade_id,
         "from_village": terms.from_village,
         "to_village": terms.to_village,
@@ -94,7 +125,8 @@ def proof_lines(answer: dict[str, object]) -> Iterator[str]:
     yield f"  {answer['from_village']} gives {answer['offer']}"
     yield f"  {answer['to_village']} gives {answer['request']}"
     yield f"  outcome   {answer['outcome']}, certified by {' and '.join(signers)}"
-    yield f"  trade     {answer['trade_id']}, subject {answer['subject']}"
+    yield f"  trade     {answer['id']}, trade_id {answer['trade_id']}"
+    yield f"  subject   {answer['subject']}"
 
 
 def audit(report: AuditReport) -> dict[str, object]:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from edge.core import council, limits, names, records, trade
+from edge.core import council, limits, listing, names, records, trade
 from edge.core.accounts import member_account
 from edge.core.council import Seat
+from edge.core.listing import Side
 from edge.core.messages import Names, SubjectMessage, Withdrawn
 from edge.core.receipt import FORMAT, Receipt
-from edge.core.trade import Action, Event, Role, Status
+from edge.core.trade import Action, Event, Proposal, Quantity, Role, Status
 from edge.errors import (
     BadProof,
     Conflict,
@@ -24,7 +25,17 @@ from edge.errors import (
     TooMany,
     WrongState,
 )
-from edge.storage import catalogue, holds, logs, members, neighbours, outbox, trades
+from edge.storage import (
+    catalogue,
+    deals,
+    holds,
+    listings,
+    logs,
+    members,
+    neighbours,
+    outbox,
+    trades,
+)
 from edge.storage.members import Member
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
@@ -37,28 +48,17 @@ _EVENTS: dict[Withdrawn, Event] = {
 }
 
 
-class Proposal(msgspec.Struct, frozen=True):
-    """What a member offers and asks: each one asset, amounts as people write them."""
-
-    to_village: str
-    to_user: str
-    offer: tuple[str, str]  # asset, amount
-    request: tuple[str, str]
-    deadline_s: int = limits.DEADLINE_S_DEFAULT
-
-
 # What people do
 
 
 def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Trade:
     """Keep a proposal and set its offer aside. Nobody is bound yet."""
     neighbour = _tradeable(tx, proposal.to_village)
-    names.member_name(proposal.to_user)
-    if names.asset_code(proposal.offer[0]) == names.asset_code(proposal.request[0]):
-        raise InvalidInput("a trade is of two different assets")
+    _check_proposal(proposal)
     if not limits.MINUTE_MS // 1000 <= proposal.deadline_s <= limits.DEADLINE_S_MAX:
         raise InvalidInput("a trade's deadline lies one minute to seven days ahead")
-    if trades.count_open(tx, member=member.id) >= limits.OPEN_TRADES_PER_MEMBER_MAX:
+    proposed = trades.count_open(tx, member=member.id, role="from")
+    if proposed >= limits.OPEN_TRADES_PER_MEMBER_MAX:
         raise TooMany(f"{member.name} has {limits.OPEN_TRADES_PER_MEMBER_MAX} open trades")
     proposed = trades.count_open(tx, neighbour=neighbour.village, role="from")
     if proposed >= limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
@@ -75,6 +75,7 @@ def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Tr
         (member.name, proposal.to_user),
         member.id,
         reserved=True,
+        listing=proposal.listing,
     )
 
 
@@ -88,6 +89,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
         raise WrongState("the trade's deadline has passed", trade_status=known.status)
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
+    _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
     holds.append_hold(tx, known, signature, member.account)
     return trades.advance(tx, known, Event.ACCEPT)
@@ -106,11 +108,12 @@ def cancel(tx: Tx, member: Member, known: Trade) -> Trade:
 
 
 def expire(tx: Tx) -> int:
-    """End the proposals whose deadline has passed; return how many."""
+    """End what the clock ends: proposals, those within the village too, and listings; return how
+    many."""
     past = trades.pending_past(tx, tx.minute)
     for known in past:
         _end_unbound(tx, known, Event.EXPIRE, "nobody accepted it in time")
-    return len(past)
+    return len(past) + deals.expire(tx) + listings.drop_ended(tx)
 
 
 # What the other village says
@@ -118,15 +121,23 @@ def expire(tx: Tx) -> int:
 
 def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) -> set[bytes]:
     """Take in a neighbour's words on trades, then do all that is now due; return the subjects of
-    which something is new. Raises PeerError, Conflict or TooMany, and then nothing is changed."""
+    which something is new. Raises PeerError or Conflict, and then nothing is changed."""
     heard = {}
     moved = set()
     for message in messages:
-        known, new = _take_in(tx, neighbour, message)
-        heard[known.subject] = message
-        if new:
-            moved.add(known.subject)
+        subject = trade.subject_of(bytes(message.terms))
+        known = trades.find(tx, subject)
+        if known is None and (known := _meet(tx, neighbour, message)) is not None:
+            moved.add(subject)
+        if known is None:
+            continue  # no room: it may be said again
+        heard[subject] = message
+        if _take_in(tx, neighbour, known, message):
+            moved.add(subject)
     moved |= advance_all(tx, neighbour, heard)
+    voted = {subject for subject in heard if _take_votes(tx, neighbour, heard[subject], subject)}
+    if voted:
+        moved |= voted | advance_all(tx, neighbour, voted)
     for subject, message in heard.items():
         outbox.note_knowledge(tx, trades.by_subject(tx, subject), message)
     for known in trades.decided(tx, neighbour.village):
@@ -136,11 +147,7 @@ def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) ->
 
 def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> set[bytes]:
     """Do what is due in each trade with a neighbour; return the subjects that moved."""
-    due = [
-        known.subject
-        for known in trades.unclosed(tx, neighbour.village)
-        if (known.role, known.status) != ("to", Status.PENDING)  # waits for its member
-    ]
+    due = trades.may_move(tx, neighbour.village)
     moved = set()
     for subject in dict.fromkeys([*due, *about]):
         while _step(tx, neighbour, trades.by_subject(tx, subject)):
@@ -152,7 +159,8 @@ def receipt(view: View, known: Trade) -> Receipt:
     """Return the proof of an ended trade; WrongState if there is none (yet)."""
     if known.certificate is None or known.to_signature is None:
         raise WrongState(
-            f"the trade is {known.status}: there is a receipt once it is decided",
+            f"the trade {trade.HOW_IT_STANDS[known.status]}, and has no receipt: that comes once "
+            "an accepted trade is decided",
             trade_status=known.status,
         )
     evidence = trades.proofs(view, known)
@@ -188,8 +196,8 @@ def _terms(tx: Tx, neighbour: Neighbour, proposal: Proposal, from_fee: int) -> t
         to_village=neighbour.village,
         trade_id=tx.random(8).hex(),
         seats=(Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key)),
-        offer=catalogue.quantity(tx, neighbour, *proposal.offer),
-        request=catalogue.quantity(tx, neighbour, *proposal.request),
+        offer=_quantity(tx, neighbour, proposal.offer),
+        request=_quantity(tx, neighbour, proposal.request),
         from_fee=from_fee,
         to_fee=0,
         deadline_minute=tx.minute + -(-proposal.deadline_s * 1000 // limits.MINUTE_MS),
@@ -197,6 +205,22 @@ def _terms(tx: Tx, neighbour: Neighbour, proposal: Proposal, from_fee: int) -> t
         nonce=tx.random(16),
         refund_of=None,
     )
+
+
+def _quantity(tx: Tx, neighbour: Neighbour, side: tuple[str, str] | None) -> Quantity:
+    return trade.NOTHING if side is None else catalogue.quantity(tx, neighbour, *side)
+
+
+def _check_proposal(proposal: Proposal) -> None:
+    if proposal.to_user or not proposal.listing:
+        names.member_name(proposal.to_user)
+    if proposal.listing and not listing.is_id(proposal.listing):
+        raise InvalidInput("that is not the id of a listing")
+    sides = [names.asset_code(side[0]) for side in (proposal.offer, proposal.request) if side]
+    if not sides or len(sides) != len(set(sides)):
+        raise InvalidInput("a trade is of two different assets")
+    if len(sides) == 1 and sides[0] == names.TOKEN:
+        raise InvalidInput("a gift between villages is of goods")
 
 
 def _tradeable(tx: Tx, village: str) -> Neighbour:
@@ -218,34 +242,42 @@ def _check_ours(known: Trade, member: Member, role: Role) -> None:
 # Taking in
 
 
-def _take_in(tx: Tx, neighbour: Neighbour, message: SubjectMessage) -> tuple[Trade, bool]:
-    terms_bytes = bytes(message.terms)
-    subject = trade.subject_of(terms_bytes)
-    known = trades.find(tx, subject)
-    new = known is None
-    if known is None:
-        known = _meet(tx, neighbour, terms_bytes, message)
-    elif known.neighbour != neighbour.village:
+def _take_in(tx: Tx, neighbour: Neighbour, known: Trade, message: SubjectMessage) -> bool:
+    """Take in what is said of a known trade, but for votes; tell whether there was anything new."""
+    if known.neighbour != neighbour.village:
         raise Conflict("this trade is with another village")
+    new = False
+    if message.names is not None and (known.role, known.to_user) == ("from", ""):
+        _check_names(message.names)  # whoever made the listing that our proposal answers
+        trades.keep(tx, known.subject, to_user=message.names.to_user)
     if message.withdrawn is not None:
         new |= _withdrawn(tx, known, message.withdrawn)
-    for vote in message.votes:
-        if not council.vote_is_valid(vote, known.terms.network, subject, known.terms.seats):
-            raise BadProof("a vote does not hold")
-        new |= trades.keep_vote(tx, subject, vote)
+    place = known.terms.network, known.subject, known.terms.seats
+    if not all(council.vote_is_valid(vote, *place) for vote in message.votes):
+        raise BadProof("a vote does not hold")
     if message.certificate is not None and known.certificate is None:
-        council.verify_certificate(
-            message.certificate, known.terms.network, subject, known.terms.seats
-        )
-        if trades.first_statement(tx, subject, OWN_LOG) is not None:  # else there is nothing to end
-            trades.keep_certificate(tx, subject, message.certificate)
+        council.verify_certificate(message.certificate, *place)
+        if trades.first_statement(tx, known.subject, OWN_LOG) is not None:  # else nothing to end
+            trades.keep_certificate(tx, known.subject, message.certificate)
             new = True
-    return trades.by_subject(tx, subject), new
+    return new
 
 
-def _meet(tx: Tx, neighbour: Neighbour, terms_bytes: bytes, message: SubjectMessage) -> Trade:
+def _take_votes(tx: Tx, neighbour: Neighbour, message: SubjectMessage, subject: bytes) -> bool:
+    """Keep the votes for what can be proven here; tell whether one was new. Any other vote is
+    passed over: an honest seat says it again until it can be counted."""
+    known = trades.by_subject(tx, subject)
+    if not message.votes or known.certificate is not None:
+        return False
+    value = trade.provable(trades.facts(tx, known, tx.identity.village, neighbour.log))
+    kept = [trades.keep_vote(tx, subject, vote) for vote in message.votes if vote.value == value]
+    return any(kept)
+
+
+def _meet(tx: Tx, neighbour: Neighbour, message: SubjectMessage) -> Trade | None:
     """Keep a trade that was not known here: a proposal to this village, or one of its own that it
-    has forgotten and must still answer."""
+    has forgotten and must still answer. None if there is no room for it now."""
+    terms_bytes = bytes(message.terms)
     terms = trade.decode_terms(terms_bytes)
     own = tx.identity.village
     trade.check_parties(
@@ -259,40 +291,78 @@ def _meet(tx: Tx, neighbour: Neighbour, terms_bytes: bytes, message: SubjectMess
         forgotten = trades.add(tx, terms_bytes, terms, "from", signature, ("", ""), None, False)
         return trades.advance(tx, forgotten, Event.EXPIRE, "this box no longer knew of it")
     # Twice what the proposer's box allows itself, which may know of ends that are not known here.
-    open_here = trades.count_open(tx, neighbour=neighbour.village, role="to")
-    if open_here >= 2 * limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
-        raise TooMany("too many of your proposals are open here")
+    unclosed = trades.count_unclosed(tx, neighbour.village)
+    if unclosed >= 2 * limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
+        return None
     people = message.names or Names("", "")
     _check_names(people)
-    member = members.find(tx, people.to_user)
+    member = _addressed(tx, people)
     known = trades.add(
         tx,
         terms_bytes,
         terms,
         "to",
         signature,
-        (people.from_user, people.to_user),
+        (people.from_user, member.name if member else people.to_user),
         member.id if member else None,
         reserved=False,
+        listing=people.listing,
     )
-    return _refuse_by_clock(tx, known)
+    return _refuse_at_once(tx, known)
 
 
-def _refuse_by_clock(tx: Tx, known: Trade) -> Trade:
-    """End a new proposal whose deadline this village's clock does not allow: no error, since it may
-    be the clock that is wrong, and all else in the message must be heard."""
+def _addressed(tx: Tx, people: Names) -> Member | None:
+    """Return the member to whom a proposal goes: by name, or whoever made the listing."""
+    if not people.listing:
+        return members.find(tx, people.to_user)
+    listed = listings.find(tx, tx.identity.village, people.listing)
+    return members.by_id(tx, listed.member) if listed and listed.member else None
+
+
+def _take_listed(tx: Tx, known: Trade, sign: int) -> None:
+    """Take what a trade moves out of the own listing that it answers, or put it back.
+
+    Raises WrongState if there is not that much left in it."""
+    if known.role != "to" or not known.listing:
+        return
+    sides: tuple[tuple[Side, Quantity], ...]
+    sides = (("want", known.terms.offer), ("offer", known.terms.request))
+    for side, quantity in sides:
+        left = listings.take(tx, known.listing, side, quantity.asset, sign * quantity.amount)
+        if left is not None and sign * quantity.amount > left:
+            shown = names.amount_text(left, quantity.decimals)
+            raise WrongState(f"your listing has only {shown} {quantity.asset} left")
+
+
+def _refuse_at_once(tx: Tx, known: Trade) -> Trade:
+    """End a new proposal that cannot wait for its member. It is no error: the clock may be wrong,
+    and all else in the message must be heard. Its sender hears of it in the answer."""
     ahead = known.terms.deadline_minute - tx.minute
+    latest = (limits.DEADLINE_S_MAX + limits.CLOCKS_APART_S_MAX) * 1000 // limits.MINUTE_MS
+    waiting = trades.count_waiting(tx, known.neighbour, known.to_user)
+    event, reason = Event.REJECT, ""
     if ahead < 0:
-        return trades.advance(tx, known, Event.EXPIRE, "it came after its deadline")
-    if ahead > (limits.DEADLINE_S_MAX + limits.CLOCKS_APART_S_MAX) * 1000 // limits.MINUTE_MS:
-        return trades.advance(tx, known, Event.REJECT, "its deadline is over seven days ahead")
-    return known
+        event, reason = Event.EXPIRE, "it came after its deadline"
+    elif ahead > latest:
+        reason = "its deadline is over seven days ahead"
+    elif known.listing and known.member is None:
+        reason = "the listing is not there any more"
+    elif waiting > limits.PROPOSALS_PER_PERSON_MAX:
+        reason = f"{limits.PROPOSALS_PER_PERSON_MAX} proposals wait for the same person already"
+    if not reason:
+        return known
+    trades.advance(tx, known, event, reason)
+    trades.keep(tx, known.subject, closed=1)
+    trades.drop_dead(tx, known.neighbour)
+    return trades.by_subject(tx, known.subject)
 
 
 def _check_names(people: Names) -> None:
     for name in (people.from_user, people.to_user):
         if name and not names.accepts(names.member_name, name):
             raise Malformed("a name in the trade is not one")
+    if people.listing and not listing.is_id(people.listing):
+        raise Malformed("the listing that a trade names is not one")
 
 
 def _withdrawn(tx: Tx, known: Trade, withdrawn: Withdrawn) -> bool:
@@ -391,5 +461,7 @@ def _end(tx: Tx, known: Trade) -> None:
     if settled and known.status is Status.ACCEPTED:
         known = trades.advance(tx, known, Event.BOTH_HELD)
     holds.end_hold(tx, known, certificate)
+    if not settled:
+        _take_listed(tx, known, -1)
     reason = "" if settled else f"{known.neighbour} was not bound by it"
     trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)

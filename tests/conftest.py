@@ -6,6 +6,7 @@ whatever reason: a skip is a failure. CI sets it, so that no test stops running 
 """
 
 import os
+import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,8 @@ CHROMIUM: Final = Path("/usr/bin/chromium")
 
 CAPABILITIES: Final[dict[str, Callable[[], bool]]] = {
     "chromium": CHROMIUM.exists,
+    "curl": lambda: shutil.which("curl") is not None,
+    "systemd-analyze": lambda: shutil.which("systemd-analyze") is not None,
 }
 REQUIRED: Final = pytest.StashKey[frozenset[str]]()
 

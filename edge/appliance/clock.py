@@ -24,7 +24,7 @@ class Clock:
     ) -> None:
         self._wall_ms = wall_ms
         self._monotonic_ms = monotonic_ms
-        self._is_synchronized = is_synchronized
+        self.is_synchronized = is_synchronized  # by a time service, as far as this machine tells
         self._last = (wall_ms(), monotonic_ms())
         self.not_believed_ms: int | None = None
 
@@ -32,7 +32,7 @@ class Clock:
         """Return UTC in milliseconds."""
         wall, monotonic = self._wall_ms(), self._monotonic_ms()
         expected = self._last[0] + monotonic - self._last[1]
-        if wall - expected > DAY_MS and not self._is_synchronized():
+        if wall - expected > DAY_MS and not self.is_synchronized():
             self.not_believed_ms = wall
             return expected
         self.not_believed_ms = None

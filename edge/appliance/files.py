@@ -10,6 +10,7 @@ from typing import Self
 from edge.errors import BoxBusy, ConfigError
 
 PRIVATE_BYTES_MAX = 65_536
+LOCK = "lock"
 
 
 def write(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -35,7 +36,7 @@ def read_private(path: Path) -> bytes:
         if stat.S_IMODE(mode) & 0o077:
             raise ConfigError(
                 f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}): "
-                f"run chmod 600 {path}, and make a new identity if it may have been read"
+                f"run chmod 600 {path}; whoever has read it can pass for this box"
             )
         with path.open("rb") as file:
             return file.read(PRIVATE_BYTES_MAX)
@@ -56,11 +57,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def empty(folder: Path) -> None:
+    """Remove all from a locked folder, but its lock."""
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            path.unlink()
+
+
 class FolderLock:
     """One process owns a village's folder. The kernel gives it back when that process dies."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "lock"
+        self._path = folder / LOCK
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -70,6 +78,8 @@ class FolderLock:
             raise ConfigError(f"cannot open {self._path}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                raise BlockingIOError  # it was another folder's by the time that it was ours
         except OSError:
             os.close(descriptor)
             raise BoxBusy(

@@ -68,6 +68,11 @@ def member_account(member: int) -> str:
     return f"{MEMBER}{member}"
 
 
+def is_inside(account: str) -> bool:
+    """Tell whether an account is a member's or the treasury's."""
+    return account.startswith(MEMBER) or account == TREASURY
+
+
 def clearing_account(village: str) -> str:
     """Return the account of what passes between us and a neighbour."""
     return f"{CLEARING}{village}"

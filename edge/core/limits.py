@@ -30,11 +30,23 @@ ADDRESS_CHARS_MAX = 255
 SEATS_MAX = 7
 DEADLINE_S_MAX = 7 * 86_400
 DEADLINE_S_DEFAULT = 86_400
+DEADLINE_MINUTE_MAX = 4_000_000_000  # in the year 9575: every calendar can show it
 CLOCKS_APART_S_MAX = 3_600  # how much further ahead a deadline may seem, by a slow clock
 WINDOW_S_DEFAULT = 600
 WINDOW_S_MAX = 7 * 86_400
 OPEN_TRADES_PER_MEMBER_MAX = 100
 OPEN_TRADES_PER_NEIGHBOUR_MAX = 1_000
+PROPOSALS_PER_PERSON_MAX = 50  # that wait for one person, from one neighbour
+DEAD_PROPOSALS_KEPT_MAX = 1_000  # of one neighbour, declined or run out
+
+# Listings (offers and wants of goods)
+LISTING_TEXT_CHARS_MAX = 500
+LISTING_S_DEFAULT = 30 * 86_400
+LISTING_S_MAX = 90 * 86_400
+LISTINGS_PER_MEMBER_MAX = 50
+LISTINGS_OWN_MAX = 10_000
+LISTINGS_PER_NEIGHBOUR_MAX = 2_000  # of those, the ones that are kept
+LISTINGS_PER_MESSAGE_MAX = 128
 
 # Lines: what a new neighbour may come to owe us
 LINE_TOKEN_MINOR_DEFAULT = 1_000_00  # 1,000 AT
@@ -71,4 +83,5 @@ IDLE_CONNECTION_S_MAX = 90
 
 # Time
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 MINUTE_MS = 60_000

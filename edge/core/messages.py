@@ -11,6 +11,7 @@ import msgspec
 
 from edge.core import canonical, limits
 from edge.core.council import Certificate, Vote
+from edge.core.listing import Listing
 from edge.core.registry import RegistryEntry
 from edge.errors import Malformed, TooLarge, WrongVersion
 
@@ -36,10 +37,12 @@ class CosignatureLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The people of a trade: only ever between the two villages, never in a log."""
+    """The people of a trade: only ever between the two villages, never in a log. `listing`: the
+    receiver's listing that a proposal answers; then its box knows to whom it goes."""
 
     from_user: str
     to_user: str
+    listing: str = ""
 
 
 class SubjectMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +64,8 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `have`: how many records of the receiver's log the sender has stored and verified.
     `entry_stamp_ms`: stamp of the receiver's registry entry that the sender knows.
+    `listings_have`: version of the receiver's listings that the sender keeps; `listings`: the
+    sender's that have changed since the version that the receiver has said, oldest change first.
     """
 
     protocol: int
@@ -72,6 +77,8 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     push: Push | None = None
     cosignature: CosignatureLine | None = None
     subjects: tuple[SubjectMessage, ...] = ()
+    listings_have: int = 0
+    listings: tuple[Listing, ...] = ()
 
 
 class Joining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +125,7 @@ def decode_exchange(body: bytes) -> Exchange:
     message = _decode(body, _exchange)
     too_many = (
         len(message.subjects) > limits.SUBJECTS_PER_MESSAGE_MAX
+        or len(message.listings) > limits.LISTINGS_PER_MESSAGE_MAX
         or any(len(subject.votes) > 2 * limits.SEATS_MAX for subject in message.subjects)
         or (message.push is not None and _is_oversized(message.push))
     )
@@ -127,8 +135,9 @@ def decode_exchange(body: bytes) -> Exchange:
     sizes = (message.have, line.size if line is not None else 0)
     if not all(0 <= size <= limits.TREE_SIZE_MAX for size in sizes):
         raise Malformed("message: not the size of a log")
-    if not 0 <= message.entry_stamp_ms <= limits.COUNTER_MINOR_MAX:
-        raise Malformed("message: `entry_stamp_ms` is not a stamp")
+    for stamp in (message.entry_stamp_ms, message.listings_have):
+        if not 0 <= stamp <= limits.COUNTER_MINOR_MAX:
+            raise Malformed("message: `entry_stamp_ms` or `listings_have` is not a stamp")
     return message
 
 

@@ -3,6 +3,7 @@
 Each parser has one accepted form for each value and raises InvalidInput for the rest.
 """
 
+import ipaddress
 import re
 import unicodedata
 from collections.abc import Callable
@@ -20,7 +21,8 @@ _VILLAGE_ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*-[0-9]{3}")
 _ASSET_CODE = re.compile(r"[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _TRADE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_ADDRESS = re.compile(r"(\[[0-9a-f:.%a-z]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?):([1-9][0-9]{0,4})")
+_ADDRESS = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+)):([1-9][0-9]{0,4})")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def village_id(text: str) -> str:
@@ -35,17 +37,17 @@ def village_id(text: str) -> str:
 
 def member_name(text: str) -> str:
     """Check a person's name as shown to others: printable, trimmed, in Unicode's NFC form."""
-    return _line(text, "name", limits.MEMBER_NAME_CHARS_MAX)
+    return line(text, "name", limits.MEMBER_NAME_CHARS_MAX)
 
 
 def village_name(text: str) -> str:
     """Check a village's name as shown to others: printable, trimmed, in Unicode's NFC form."""
-    return _line(text, "village name", limits.VILLAGE_NAME_CHARS_MAX)
+    return line(text, "village name", limits.VILLAGE_NAME_CHARS_MAX)
 
 
 def note_text(text: str) -> str:
     """Check a payment's note: one printable line, or nothing."""
-    return _line(text, "note", limits.NOTE_TEXT_CHARS_MAX) if text else ""
+    return line(text, "note", limits.NOTE_TEXT_CHARS_MAX) if text else ""
 
 
 def trade_id(text: str) -> str:
@@ -74,7 +76,13 @@ def is_asset_code(text: str) -> bool:
 def address(text: str) -> str:
     """Check `host:port` or `[ipv6]:port`, lower-case."""
     match = _ADDRESS.fullmatch(text)
-    if len(text) > limits.ADDRESS_CHARS_MAX or not match or int(match[2]) > 65_535:
+    well_formed = (
+        len(text) <= limits.ADDRESS_CHARS_MAX
+        and match is not None
+        and int(match[3]) <= 65_535
+        and (_is_ipv6(match[1]) if match[1] else _is_host(match[2]))
+    )
+    if not well_formed:
         raise InvalidInput(f"{_shown(text)} is not an address: host:port")
     return text
 
@@ -136,7 +144,36 @@ def plain_number(value: object) -> str:
     return str(value)
 
 
-def _line(text: str, what: str, chars_max: int) -> str:
+def _is_ipv6(text: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(text))
+    except ValueError:
+        return False
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        return bool(ipaddress.IPv4Address(text))
+    except ValueError:
+        return False
+
+
+def _is_host(text: str) -> bool:
+    """Tell whether this is an IPv4 address, or a name of labels that DNS can carry."""
+    labels = text.split(".")
+    if labels[-1].isdigit():
+        return len(labels) == 4 and all(
+            re.fullmatch(r"0|[1-9][0-9]{0,2}", n) and int(n) < 256 for n in labels
+        )
+    return all(_LABEL.fullmatch(label) for label in labels)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def line(text: str, what: str, chars_max: int) -> str:
+    """Check one line of text, as people see it. `what` names it in the error."""
     if not text or len(text) > chars_max:
         raise InvalidInput(f"the {what} must have 1 to {chars_max} characters")
     if text != text.strip() or "  " in text:
@@ -146,10 +183,6 @@ def _line(text: str, what: str, chars_max: int) -> str:
     if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for c in text):
         raise InvalidInput(f"the {what} has a character that cannot be shown")
     return text
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def accepts(check: Check, text: str) -> bool:

@@ -80,7 +80,7 @@ Record = (
     | SettleRecord
     | ReleaseRecord
 )
-Operation = Literal["pay", "issue", "declare", "consume", "limit", "line", "trade"]
+Operation = Literal["pay", "issue", "declare", "consume", "limit", "line", "trade", "deal"]
 
 
 class LimitChange(msgspec.Struct, frozen=True, array_like=True):

@@ -14,12 +14,12 @@ from edge.core.accounts import (
     CLEARING,
     ISSUANCE,
     MEMBER,
-    TREASURY,
     Asset,
     Counters,
     Entry,
     default_limit,
     is_balanced,
+    is_inside,
 )
 from edge.core.records import LimitChange, Posting
 from edge.errors import AuditDifference, PeerError
@@ -82,14 +82,16 @@ class Account:
         "is_inside",
         "limit",
         "name",
+        "newest",
     )
 
     def __init__(self, name: str, asset: Asset) -> None:
         self.name, self.asset = name, asset
-        self.is_inside = name.startswith(MEMBER) or name == TREASURY
+        self.is_inside = is_inside(name)
         self.debits_posted = self.credits_posted = 0
         self.debits_pending = self.credits_pending = 0
         self.limit = default_limit(name, asset)
+        self.newest: int | None = None  # the last record that posted to it, if it has a history
 
     @property
     def net_debit(self) -> int:
@@ -97,6 +99,8 @@ class Account:
         return self.debits_posted + self.debits_pending - self.credits_posted
 
 
+# Account, asset, amount, balance with it, index of the one before, operation, stamp_ms.
+Moved = tuple[str, str, int, int, int | None, str, int]
 Moves = list[tuple[Account, int]]  # the entries of a posting, each with its account looked up
 
 
@@ -109,7 +113,8 @@ class Hold(NamedTuple):
 
 
 class Replay:
-    """The own ledger as its records and private rows make it; `open` are the holds not ended."""
+    """The own ledger as its records and private rows make it; `open` are the holds not ended, and
+    `moved` is what the last record posted to members and the treasury, in order."""
 
     __slots__ = (
         "_key",
@@ -120,6 +125,7 @@ class Replay:
         "accounts",
         "assets",
         "lowered",
+        "moved",
         "open",
         "sealed",
     )
@@ -129,6 +135,7 @@ class Replay:
         self.assets: dict[str, Asset] = {}
         self.open: dict[bytes, Hold] = {}
         self.lowered: set[tuple[str, str]] = set()  # limits that went down: the rule may not hold
+        self.moved: list[Moved] = []
         self.sealed = 0
         self._village = village
         self._key = key
@@ -150,6 +157,7 @@ class Replay:
             raise _fault(index, "its kind", expected, decoded.__struct_config__.tag)
         if private is not None and kind not in _WITH_PRIVATE:
             raise _fault(index, "its private row", None, "one")
+        self.moved = []
         said: Said = _TAKE[kind](self, index, decoded, private)
         return said
 
@@ -196,6 +204,7 @@ class Replay:
             raise _fault(index, "its posting", f"the form of {posting.operation}", posting)
         _debit(index, moves)
         _credit(moves)
+        self.moved = _moved(index, moves, posting.operation, posting.stamp_ms)
         for change in posting.limits:
             self._set_limit(index, change)
 
@@ -246,6 +255,8 @@ class Replay:
         except PeerError as error:
             raise _fault(index, "its certificate", "a quorum's votes", error) from None
         _end(hold.moves, settles)
+        if settles:
+            self.moved = _moved(index, hold.moves, "trade", record.minute * limits.MINUTE_MS)
         del self.open[record.subject]
         return Statement(record.subject, "settle" if settles else "release")
 
@@ -350,7 +361,7 @@ def _has_its_form(posting: Posting, moves: Moves) -> bool:
         return bool(posting.limits) and not moves and _are_limits(posting)
     if posting.limits or not moves:
         return False
-    if operation == "pay":
+    if operation in ("pay", "deal"):
         return all(account.is_inside for account, _ in moves)
     sign = -1 if operation == "consume" else 1  # which end of it is a member's
     return all(
@@ -403,6 +414,21 @@ def _end(moves: Moves, settled: bool) -> None:
             account.debits_posted -= amount if settled else 0
 
 
+def _moved(index: int, moves: Moves, operation: str, stamp_ms: int) -> list[Moved]:
+    """Return what has just been posted to each member and the treasury, in order."""
+    sums: dict[tuple[str, str], tuple[Account, int]] = {}
+    for account, amount in moves:
+        place = (account.name, account.asset.code)
+        sums[place] = account, amount + (sums[place][1] if place in sums else 0)
+    found = []
+    for place, (account, amount) in sorted(sums.items()):
+        if account.is_inside:
+            balance = account.credits_posted - account.debits_posted
+            found.append((*place, amount, balance, account.newest, operation, stamp_ms))
+            account.newest = index
+    return found
+
+
 def _limit_broken(index: int, account: Account) -> AuditDifference:
     what = f"the net debit of {account.name} in {account.asset.code}"
     return _fault(index, what, f"{account.limit} at most", account.net_debit)
@@ -416,15 +442,27 @@ def _asset_of(record: records.AssetRecord) -> Asset | None:
 
 def _statement_of(record: records.Record) -> Statement | None:
     match record:
-        case records.HoldRecord():
+        case records.HoldRecord() if _is_signed(record):
             return Statement(trade.subject_of(bytes(record.terms)), "hold")
-        case records.NoHoldRecord():
+        case records.NoHoldRecord() if _is_signed(record):
             return Statement(trade.subject_of(bytes(record.terms)), "no-hold")
         case records.SettleRecord() if len(record.subject) == _SUBJECT_BYTES:
             return Statement(record.subject, "settle")
         case records.ReleaseRecord() if len(record.subject) == _SUBJECT_BYTES:
             return Statement(record.subject, "release")
     return None
+
+
+def _is_signed(record: records.HoldRecord | records.NoHoldRecord) -> bool:
+    """Tell whether both parties have signed the terms: without that a hold is no acceptance."""
+    raw = bytes(record.terms)
+    try:
+        terms = trade.decode_terms(raw)
+        trade.verify_party(terms, raw, "from", record.from_signature)
+        trade.verify_party(terms, raw, "to", record.to_signature)
+    except PeerError:
+        return False
+    return True
 
 
 def _check_commitment(

@@ -28,6 +28,7 @@ TERMS_CONTEXT: Final = "village-edge/terms/v1"
 TERMS_BYTES_MAX: Final = 8_192
 
 Role = Literal["from", "to"]
+Addressed = Literal["name", "listing", "nobody"]  # to whom: a name there, a listing's maker
 
 
 class Status(StrEnum):
@@ -61,12 +62,32 @@ TRANSITIONS: Final = {
     (Status.HELD, Event.COMMIT): Status.SETTLED,
     (Status.HELD, Event.ABORT): Status.ABORTED,
 }
+HOW_IT_STANDS: Final = {
+    Status.PENDING: "waits to be accepted",
+    Status.ACCEPTED: "has been accepted",
+    Status.HELD: "has been accepted by both villages",
+    Status.SETTLED: "is done",
+    Status.ABORTED: "was not carried out",
+    Status.REJECTED: "was declined",
+    Status.CANCELLED: "was withdrawn",
+    Status.EXPIRED: "ran out",
+}
+_NOT_POSSIBLE: Final = {
+    Event.ACCEPT: "it can no longer be accepted",
+    Event.REJECT: "it can no longer be declined",
+    Event.CANCEL: "it can no longer be withdrawn",
+    Event.EXPIRE: "it can no longer run out",
+    Event.BOTH_HELD: "no hold is due",
+    Event.COMMIT: "no certificate is due",
+    Event.ABORT: "no certificate is due",
+}
 UNBOUND_ENDS: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.EXPIRED})
 ENDED: Final = UNBOUND_ENDS | {Status.SETTLED, Status.ABORTED}
 
 
 class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An amount of one asset, in minor units, with what both ledgers must agree on."""
+    """An amount of one asset, in minor units, with what both ledgers must agree on. Zero AT is the
+    empty side of a gift."""
 
     asset: str
     kind: AssetKind
@@ -106,12 +127,31 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {seat.village: seat.key for seat in self.seats}[village]
 
 
+class Proposal(msgspec.Struct, frozen=True):
+    """What a member offers and asks for: each one asset and an amount as people write it, or None
+    for nothing (a gift). To the member called `to_user`, or to whoever made `listing` there."""
+
+    to_village: str
+    to_user: str
+    offer: tuple[str, str] | None
+    request: tuple[str, str] | None
+    deadline_s: int = limits.DEADLINE_S_DEFAULT
+    listing: str = ""
+
+
+NOTHING: Final = Quantity(names.TOKEN, "token", names.TOKEN_DECIMALS, 0)  # one side of a gift
+
 _terms_codec = canonical.Codec(Terms, "terms", TERMS_BYTES_MAX)
 
 
 def subject_of(terms_bytes: bytes) -> bytes:
     """Return SHA-256(terms): what everything signed about a trade names."""
     return crypto.sha256(terms_bytes)
+
+
+def id_of(subject: bytes) -> str:
+    """Return how people and programs of a village call a trade: its subject's first 16 digits."""
+    return subject.hex()[:16]
 
 
 def encode_terms(terms: Terms) -> bytes:
@@ -139,11 +179,11 @@ def verify_party(terms: Terms, terms_bytes: bytes, role: Role, signature: bytes)
         raise BadSignature(f"the signature of {village} over the terms does not hold")
 
 
-def fee(asset: str, amount: str, basis_points: int) -> int:
+def fee(offer: tuple[str, str] | None, basis_points: int) -> int:
     """Return the fee on an offer, in AT minor units, rounded up; nothing but AT costs one."""
-    if names.asset_code(asset) != names.TOKEN:
+    if offer is None or names.asset_code(offer[0]) != names.TOKEN:
         return 0
-    return -(-names.amount(amount, names.TOKEN_DECIMALS, names.TOKEN) * basis_points // 10_000)
+    return -(-names.amount(offer[1], names.TOKEN_DECIMALS, names.TOKEN) * basis_points // 10_000)
 
 
 def check_parties(terms: Terms, ours: council.Seat, theirs: council.Seat) -> None:
@@ -159,20 +199,14 @@ def clearing_entries(terms: Terms, role: Role) -> list[Entry]:
     """The public legs on one side's ledger: what the other village comes to owe or be owed."""
     other = clearing_account(terms.to_village if role == "from" else terms.from_village)
     sign = 1 if role == "from" else -1
-    return [
-        Entry(other, terms.offer.asset, sign * terms.offer.amount),
-        Entry(other, terms.request.asset, -sign * terms.request.amount),
-    ]
+    return _moves(other, terms, sign)
 
 
 def member_entries(terms: Terms, role: Role, member: str) -> list[Entry]:
     """The sealed legs on one side's ledger: the member's, and the fee into the treasury."""
     sign = 1 if role == "from" else -1
     fee = terms.from_fee if role == "from" else terms.to_fee
-    entries = [
-        Entry(member, terms.offer.asset, -sign * terms.offer.amount),
-        Entry(member, terms.request.asset, sign * terms.request.amount),
-    ]
+    entries = _moves(member, terms, -sign)
     if fee:
         entries += [Entry(member, names.TOKEN, -fee), Entry(TREASURY, names.TOKEN, fee)]
     return entries
@@ -189,7 +223,7 @@ def after(status: Status, event: Event) -> Status:
         return TRANSITIONS[status, event]
     except KeyError:
         raise WrongState(
-            f"the trade is {status}: {event} is not possible", trade_status=status
+            f"the trade {HOW_IT_STANDS[status]}: {_NOT_POSSIBLE[event]}", trade_status=status
         ) from None
 
 
@@ -249,6 +283,17 @@ def provable(facts: Facts) -> council.Value | None:
     return "COMMIT" if both and facts.mine_proven and facts.theirs_proven else None
 
 
+def is_quantity(quantity: Quantity) -> bool:
+    """Tell whether this is an amount, zero included, of something that may be an asset."""
+    return (
+        names.is_asset_code(quantity.asset)
+        and 0 <= quantity.decimals <= limits.DECIMALS_MAX
+        and 0 <= quantity.amount <= limits.AMOUNT_MINOR_MAX
+        and (quantity.asset == names.TOKEN) == (quantity.kind == "token")
+        and (quantity.kind == "resource" or quantity.decimals == names.TOKEN_DECIMALS)
+    )
+
+
 def same_asset(quantity: Quantity, asset: Asset) -> bool:
     """Tell whether the ledger's asset and the terms' agree in kind and decimals."""
     return (quantity.asset, quantity.kind, quantity.decimals) == (
@@ -256,6 +301,13 @@ def same_asset(quantity: Quantity, asset: Asset) -> bool:
         asset.kind,
         asset.decimals,
     )
+
+
+def _moves(account: str, terms: Terms, sign: int) -> list[Entry]:
+    """The offer into an account and the request out of it, or for -1 the other way round; nothing
+    for the empty side of a gift."""
+    sides = ((terms.offer, sign), (terms.request, -sign))
+    return [Entry(account, each.asset, way * each.amount) for each, way in sides if each.amount]
 
 
 def _faults(terms: Terms) -> list[tuple[bool, str]]:
@@ -280,24 +332,21 @@ def _faults(terms: Terms) -> list[tuple[bool, str]]:
             not {terms.from_village, terms.to_village} <= {s.village for s in seats},
             "a party has no seat",
         ),
-        (_bad_quantity(terms.offer), "malformed offer"),
-        (_bad_quantity(terms.request), "malformed request"),
+        (not is_quantity(terms.offer) or _is_nothing(terms.offer), "malformed offer"),
+        (not is_quantity(terms.request) or _is_nothing(terms.request), "malformed request"),
         (terms.offer.asset == terms.request.asset, "offer and request are the same asset"),
         (not 0 <= terms.from_fee <= limits.AMOUNT_MINOR_MAX, "malformed fee"),
         (not 0 <= terms.to_fee <= limits.AMOUNT_MINOR_MAX, "malformed fee"),
-        (not 0 < terms.deadline_minute < 2**40, "malformed deadline"),
+        (
+            not 0 < terms.deadline_minute <= limits.DEADLINE_MINUTE_MAX,
+            "malformed deadline",
+        ),
         (not 0 < terms.window_s <= limits.WINDOW_S_MAX, "malformed window"),
     ]
 
 
-def _bad_quantity(quantity: Quantity) -> bool:
-    return (
-        not names.is_asset_code(quantity.asset)
-        or not 0 <= quantity.decimals <= limits.DECIMALS_MAX
-        or not 0 < quantity.amount <= limits.AMOUNT_MINOR_MAX
-        or (quantity.asset == names.TOKEN)
-        != (quantity.kind == "token" and quantity.decimals == names.TOKEN_DECIMALS)
-    )
+def _is_nothing(quantity: Quantity) -> bool:
+    return quantity.amount == 0 and quantity.asset != names.TOKEN
 
 
 def _bad_seat(seat: council.Seat) -> bool:

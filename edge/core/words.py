@@ -6,8 +6,9 @@ from typing import Final
 
 from edge.core import limits, names
 from edge.core.names import TOKEN, TOKEN_DECIMALS
-from edge.core.trade import Quantity, Role, Status, Terms
+from edge.core.trade import Addressed, Quantity, Role, Status, Terms
 
+NOTHING: Final = "nothing"
 _FREE = "{Your} {gives} {are} free again."
 _ENDS_ITSELF = (
     "This ends by itself as soon as that box is reached; until then no clock ends it, and neither "
@@ -49,6 +50,54 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
     ("to", Status.CANCELLED): _ENDED + "Nothing was held.",
     ("to", Status.EXPIRED): _ENDED + "Nothing was held.",
 }
+_WAITS = "Both villages are bound. Waiting for the box of {village} to confirm. " + _ENDS_ITSELF
+# The same for whoever gives nothing: what comes is a gift.
+GIVES_NOTHING: Final[dict[tuple[Role, Status], str]] = {
+    ("from", Status.PENDING): (
+        "Waiting for {other} to accept or decline, until {deadline}. Nothing of {yours} is set "
+        "aside: this is a gift to {you}."
+    ),
+    ("from", Status.ACCEPTED): _WAITS,
+    ("from", Status.HELD): _WAITS,
+    ("from", Status.ABORTED): _NOT_DONE,
+    ("from", Status.REJECTED): _ENDED,
+    ("from", Status.CANCELLED): _ENDED,
+    ("from", Status.EXPIRED): _ENDED,
+    ("to", Status.PENDING): (
+        "Waiting for {your} answer: this is a gift to {you}. Without an answer the offer ends "
+        "after {deadline}."
+    ),
+    ("to", Status.ACCEPTED): _WAITS.replace("Both villages are", "This village is"),
+    ("to", Status.HELD): _WAITS,
+    ("to", Status.ABORTED): _NOT_DONE,
+}
+# A trade within the village: no box to wait for, and nobody is bound before it is done.
+DEALS: Final[dict[tuple[Role, Status], str]] = {
+    ("from", Status.PENDING): (
+        "Waiting for {other} to accept or decline. Your {gives} {are} set aside, and {come} back "
+        "if {other} declines, if you withdraw the offer, or if nobody has accepted it by "
+        "{deadline}."
+    ),
+    ("to", Status.PENDING): (
+        "Waiting for your answer. If you accept, both sides change hands at once. Nothing of yours "
+        "is held now, and without an answer the offer ends after {deadline}."
+    ),
+    ("from", Status.SETTLED): "Done: you gave {gives} and got {gets}.",
+    ("to", Status.SETTLED): "Done: you gave {gives} and got {gets}.",
+    ("from", Status.REJECTED): "Ended: {other} declined it. Your {gives} {are} free again.",
+    ("to", Status.REJECTED): "Ended: you declined it.",
+    ("from", Status.CANCELLED): "Ended: you withdrew it. Your {gives} {are} free again.",
+    ("to", Status.CANCELLED): "Ended: {other} withdrew it.",
+    ("from", Status.EXPIRED): ("Ended: nobody accepted it in time. Your {gives} {are} free again."),
+    ("to", Status.EXPIRED): "Ended: it was not accepted in time.",
+}
+_TO_NOBODY = (
+    "Addressed to {name}, and nobody here has that name: nobody can accept it. Nothing is held, "
+    "and it ends by itself after {deadline}."
+)
+_CHECK_THE_NAME = (
+    " That village does not say who its members are: if nobody answers, check the name."
+)
 _UNREACHED = " The box of {village} has not been reached yet; this box keeps trying."
 _SILENT = " That box was last heard from on {silent_since}."
 
@@ -65,6 +114,7 @@ def describe(
     yours: bool = True,
     told: bool = True,
     silent_since: str = "",
+    addressed: Addressed = "name",
 ) -> str:
     """Return one side's trade as sentences: to its member, or if not `yours` to anybody else here.
 
@@ -72,10 +122,17 @@ def describe(
     `told`: the neighbour has stored this state. `silent_since`: when a neighbour that has gone
     silent was last heard from.
     """
+    given = terms.offer if role == "from" else terms.request
     sentence = SENTENCES[role, status]
+    if not given.amount:
+        sentence = GIVES_NOTHING.get((role, status), sentence)
+    if (role, status, addressed) == ("to", Status.PENDING, "nobody"):
+        sentence = _TO_NOBODY
     waits = status in (Status.ACCEPTED, Status.HELD)
     if role == "from" and status is Status.PENDING and not told:
         sentence, waits = sentence + _UNREACHED, True
+    elif role == "from" and status is Status.PENDING and addressed == "name":
+        sentence += _CHECK_THE_NAME
     if waits and silent_since:
         sentence += _SILENT
     me, them = (from_user, to_user) if role == "from" else (to_user, from_user)
@@ -86,10 +143,12 @@ def describe(
     return sentence.format(
         your=your,
         Your=_capital(your),
+        yours="yours" if yours else f"{me or 'the member'}'s",
         you="you" if yours else me or "the member",
         You="You" if yours else me or "The member",
         other=f"{them or 'a member'} of {village}",
         them=them or "the other side",
+        name=me or "somebody",
         village=village,
         gives=gives,
         gets=quantity_text(terms.request if role == "from" else terms.offer),
@@ -101,6 +160,26 @@ def describe(
     )
 
 
+def describe_deal(
+    role: Role, status: Status, gives: str, gets: str, other: str, deadline: str
+) -> str:
+    """Return one member's side of a trade within the village as sentences, to that member."""
+    one = gives.startswith("1 ")
+    if gives == NOTHING:
+        given = DEALS[role, status].replace(" Your {gives} {are} free again.", "")
+        sentence = given.partition(" Your {gives}")[0]
+    else:
+        sentence = DEALS[role, status]
+    return sentence.format(
+        other=other,
+        gives=gives,
+        gets=gets,
+        are="is" if one else "are",
+        come="comes" if one else "come",
+        deadline=deadline,
+    )
+
+
 def gives_text(terms: Terms, role: Role) -> str:
     """Return what the member of that role gives: `100.00 AT and the fee of 1.00 AT`."""
     quantity = terms.offer if role == "from" else terms.request
@@ -109,7 +188,9 @@ def gives_text(terms: Terms, role: Role) -> str:
 
 
 def quantity_text(quantity: Quantity) -> str:
-    """Return `1 Solar Panel` or `100.00 AT`."""
+    """Return `1 Solar Panel` or `100.00 AT`; `nothing` for the empty side of a gift."""
+    if not quantity.amount:
+        return NOTHING
     amount = names.amount_text(quantity.amount, quantity.decimals)
     return f"{amount} {asset_text(quantity.asset)}"
 

@@ -2,8 +2,8 @@
 
 Everything derived is made again from the record bytes and the private rows, and compared: leaf
 hashes and tree, checkpoints and cosignatures with their signatures, statements, catalogues, trades
-and votes, balances. It only reads, in one transaction, beside a running box; it holds accounts,
-assets and open holds in memory, and one stretch of a log.
+and votes, movements, balances. It only reads, in one transaction, beside a running box; it holds
+accounts, assets and open holds in memory, and one stretch of a log.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +14,10 @@ import msgspec
 
 from edge.core import checkpoint, merkle, note, records, replay
 from edge.core.accounts import Asset, Counters
+from edge.core.council import Seat
 from edge.core.replay import Private, Replay, Said, Statement, difference
 from edge.errors import PeerError
-from edge.storage import audit_trades, facts, logs
+from edge.storage import audit_neighbours, audit_trades, facts, logs, movements
 from edge.storage.audit_trades import Own
 from edge.storage.tx import OWN_LOG, View, position
 
@@ -85,12 +86,15 @@ def _one_state(view: View) -> Iterator[None]:
 
 
 def _audit(view: View, progress: Progress) -> AuditReport:
+    audit_neighbours.check_schema(view)
     all_logs = _logs(view)
     own, copies = all_logs[0], all_logs[1:]
     _check_strays(view, all_logs)
     done = _Done(progress, sum(log.size for log in all_logs))
     ledger = Replay(own.village, own.key)
-    walked = _walk(view, own, ledger.take, ledger.commit, done)
+    moved = movements.Stored(view)
+    walked = _walk(view, own, _own(ledger, moved), ledger.commit, done)
+    moved.check_end()
     if walked.checkpoint_size != own.size:
         raise difference(
             own.shown, "its newest checkpoint's size", own.size, walked.checkpoint_size
@@ -102,6 +106,7 @@ def _audit(view: View, progress: Progress) -> AuditReport:
     numbers = {log.village: log.id for log in all_logs}
     counts, reserved = audit_trades.check(view, Own(own.village, own.key, numbers))
     _check_balances(view, ledger, reserved)
+    audit_neighbours.check(view, Seat(own.village, own.key))
     return AuditReport(
         village=own.village,
         size=own.size,
@@ -345,6 +350,17 @@ def _walk(view: View, log: _Log, take: Take, commit: Callable[[], None], done: _
     return walk
 
 
+def _own(ledger: Replay, moved: movements.Stored) -> Take:
+    """Return what takes the own records, and compares what they have moved."""
+
+    def take(index: int, record: bytes, private: Private | None) -> Said:
+        said = ledger.take(index, record, private)
+        moved.check(index, ledger.moved)
+        return said
+
+    return take
+
+
 def _copied(log: _Log) -> Take:
     """Return what takes a neighbour's records: only the first must be what it should be."""
 
@@ -395,13 +411,12 @@ def _check_cosignatures(view: View, log: _Log, keys: dict[str, bytes]) -> None:
 
 
 def _check_balances(view: View, ledger: Replay, reserved: Mapping[Place, int]) -> None:
-    rows = {
-        (account, asset): Counters(*counters)
-        for account, asset, *counters in view.conn.execute(
-            "SELECT account, asset, debits_posted, credits_posted, debits_pending, credits_pending,"
-            " reserved, debit_limit FROM balance"
-        )
-    }
+    rows, newest = {}, {}
+    for account, asset, last, *counters in view.conn.execute(
+        "SELECT account, asset, newest, debits_posted, credits_posted, debits_pending,"
+        " credits_pending, reserved, debit_limit FROM balance"
+    ):
+        rows[account, asset], newest[account, asset] = Counters(*counters), last
     for place in sorted(ledger.accounts.keys() | rows.keys() | reserved.keys()):
         account, code = place
         where = f"balance of {account} in {code}"
@@ -414,6 +429,9 @@ def _check_balances(view: View, ledger: Replay, reserved: Mapping[Place, int]) -
         for column in Counters.__struct_fields__:
             if getattr(found, column) != getattr(expected, column):
                 raise difference(where, column, getattr(expected, column), getattr(found, column))
+        last = ledger.accounts[place].newest if place in ledger.accounts else None
+        if newest[place] != last:
+            raise difference(where, "its newest movement", last, newest[place])
         if found.available < 0 and place not in ledger.lowered:
             raise difference(where, "what is left of its limit", "0 or more", found.available)
     _check_sums(rows)

@@ -4,22 +4,22 @@ The logs themselves, and their rows among the statements, have been checked befo
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from edge.core import council, records, trade
-from edge.core.accounts import debits, member_account
+from edge.core.accounts import Entry, debits, member_account
 from edge.core.replay import difference
 from edge.core.trade import Status
 from edge.errors import AuditDifference, PeerError
-from edge.storage import ledger, logs, trades
+from edge.storage import deals, ledger, logs, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
 
 # What the own log says of a trade in each status.
 SAID: Final[Mapping[Status, tuple[tuple[str, ...], ...]]] = {
     Status.PENDING: ((),),
-    Status.REJECTED: ((),),
+    Status.REJECTED: ((), ("no-hold",)),
     Status.CANCELLED: ((), ("no-hold",)),
     Status.EXPIRED: ((), ("no-hold",)),
     Status.ACCEPTED: (("hold",),),
@@ -52,7 +52,6 @@ class Own(NamedTuple):
 def check(view: View, own: Own) -> tuple[Counts, Reserved]:
     """Return how many trades there are and what they set aside. Raises AuditDifference."""
     _check_strays(view)
-    _check_one_end(view, own)
     counts, reserved = Counter[Status](), Reserved()
     for subject, trade_id, from_village in view.conn.execute(
         "SELECT subject, trade_id, from_village FROM trade ORDER BY subject"
@@ -62,6 +61,9 @@ def check(view: View, own: Own) -> tuple[Counts, Reserved]:
         _check_trade(view, known, own)
         counts[known.status] += 1
         _add_reserved(known, reserved)
+    deals.check(view)
+    for each in deals.pending(view):
+        _add(reserved, each.reserved)
     not_open = sum(counts[status] for status in trade.ENDED)
     return Counts(
         counts[Status.SETTLED], counts[Status.ABORTED], counts.total() - not_open
@@ -78,23 +80,6 @@ def _check_strays(view: View) -> None:
         )
         if row is not None:
             raise _fault(row[0], f"a {table} ({row[1]}) about it", "the trade's row", None)
-
-
-def _check_one_end(view: View, own: Own) -> None:
-    """No trade is settled in one log and released in another."""
-    row = view.one(
-        "SELECT a.subject, a.log, b.log FROM statement a JOIN statement b USING (subject)"
-        " WHERE a.kind = 'settle' AND b.kind = 'release' LIMIT 1"
-    )
-    if row is not None:
-        villages = {number: village for village, number in own.logs.items()}
-        subject, settled, released = row
-        raise _fault(
-            subject,
-            "its end, by two logs",
-            f"settled, as by {villages.get(settled)}",
-            f"released, by {villages.get(released)}",
-        )
 
 
 def _read(view: View, subject: bytes) -> Trade:
@@ -213,9 +198,14 @@ def _add_reserved(known: Trade, reserved: Reserved) -> None:
     if known.reserved != proposed or (proposed and known.member is None):
         raise _fault(known.subject, "whether it sets its offer aside", proposed, known.reserved)
     if known.reserved and known.member is not None:
-        for entry in debits(trade.entries(known.terms, "from", member_account(known.member))):
-            place = (entry.account, entry.asset)
-            reserved[place] = reserved.get(place, 0) - entry.amount
+        account = member_account(known.member)
+        _add(reserved, debits(trade.entries(known.terms, "from", account)))
+
+
+def _add(reserved: Reserved, entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        place = (entry.account, entry.asset)
+        reserved[place] = reserved.get(place, 0) - entry.amount
 
 
 def _fault(subject: bytes, what: str, expected: object, found: object) -> AuditDifference:

@@ -27,6 +27,8 @@ def open_writer(path: Path, create: bool = False) -> sqlite3.Connection:
             path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
+            if not create and _version(conn) == 0:
+                raise damaged(path, "it is empty")
             set_up_writer(conn)
             if doubtful:
                 check_pages(conn, path)
@@ -42,6 +44,7 @@ def set_up_writer(conn: sqlite3.Connection) -> None:
     conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
     conn.execute("PRAGMA foreign_keys = ON")
+    conn.execute("PRAGMA secure_delete = ON")  # what people erase is not in the file any more
     conn.execute("PRAGMA recursive_triggers = ON")  # so that REPLACE cannot pass by the triggers
     conn.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -62,7 +65,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         try:
             set_up_reader(conn)
             if _version(conn) == 0:
-                raise _no_village(path)
+                raise damaged(path, "it is empty")
         except BaseException:
             conn.close()
             raise
@@ -92,20 +95,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise explain(error, path) from error
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its own messages
         raise damaged(path, error) from error
-
-
-def warnings() -> list[str]:
-    """Say if this SQLite has the WAL-reset bug (sqlite.org/wal.html#walresetbug): harmless with the
-    one writing connection that this box has, not with a second one."""
-    fixed_since = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
-    version = sqlite3.sqlite_version_info
-    if version > fixed_since[-1] or any(f[:2] == version[:2] and f <= version for f in fixed_since):
-        return []
-    found = (
-        f"SQLite {sqlite3.sqlite_version} can lose commits when two connections write at once: "
-        "never write to the ledger with another program"
-    )
-    return [found]
 
 
 def explain(error: sqlite3.Error, path: Path) -> BoxError:

@@ -5,7 +5,7 @@ Each is whole or not at all, and each record stands beside the entries that it m
 
 import msgspec
 
-from edge.core import records, trade
+from edge.core import limits, records, trade
 from edge.core.accounts import debits, member_account
 from edge.core.council import Certificate
 from edge.storage import ledger, logs, trades
@@ -64,4 +64,7 @@ def end_hold(tx: Tx, known: Trade, certificate: Certificate) -> None:
     index = tx.append(kind(tx.minute, known.subject, certificate))
     logs.keep_statement(tx, OWN_LOG, index, known.subject, "settle" if settled else "release")
     account = member_account(known.member)
-    ledger.end_hold(tx, trade.entries(known.terms, known.role, account), settled)
+    entries = trade.entries(known.terms, known.role, account)
+    ledger.end_hold(tx, entries)
+    if settled:  # the record has no private row, which would have the stamp: its minute counts
+        ledger.post(tx, index, "trade", entries, tx.minute * limits.MINUTE_MS)

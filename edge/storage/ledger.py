@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from edge.core import canonical, crypto, limits, records
 from edge.core.accounts import (
@@ -13,6 +14,7 @@ from edge.core.accounts import (
     debits,
     default_limit,
     is_balanced,
+    is_inside,
 )
 from edge.errors import LimitExceeded, UnknownAsset
 from edge.storage import logs
@@ -49,6 +51,18 @@ def balances(view: View, account: str) -> dict[str, Counters]:
     return {row[0]: Counters(*row[1:]) for row in rows}
 
 
+def totals(view: View, code: str) -> dict[str, tuple[int, int]]:
+    """Return each member's account that has ever been used: its balance of one asset, and of how
+    many assets it has or owes something."""
+    rows = view.all(
+        "SELECT account, sum(iif(asset = ?, credits_posted - debits_posted, 0)),"
+        " sum(credits_posted <> debits_posted) FROM balance"
+        " WHERE account >= 'member:' AND account < 'member;' GROUP BY account",
+        code,
+    )
+    return {account: (balance, assets) for account, balance, assets in rows}
+
+
 def append_sealed(
     tx: Tx,
     operation: records.Operation,
@@ -62,7 +76,7 @@ def append_sealed(
     """
     assert is_balanced(entries), "a posting must sum to zero"
     check(tx, debits(entries))
-    _add(tx, entries, "posted")
+    post(tx, tx.next_index, operation, entries, tx.stamp_ms)
     for change in changes:
         _row(tx, change.account, asset(tx, change.asset))
         tx.run(
@@ -131,16 +145,46 @@ def hold(tx: Tx, entries: Sequence[Entry]) -> None:
     check(tx, debits(entries))
     for entry in entries:
         _check_room(tx, entry)
-    _add(tx, entries, "pending")
+    for entry in entries:
+        column = "credits_pending" if entry.amount > 0 else "debits_pending"
+        if not _change(tx, column, entry.account, entry.asset, abs(entry.amount)):
+            _row(tx, entry.account, asset(tx, entry.asset))
+            _change(tx, column, entry.account, entry.asset, abs(entry.amount))
 
 
-def end_hold(tx: Tx, entries: Sequence[Entry], settled: bool) -> None:
-    """Take entries out of pending, and post them if the trade is settled."""
+def end_hold(tx: Tx, entries: Sequence[Entry]) -> None:
+    """Take entries out of pending."""
     for entry in entries:
         side = "credits" if entry.amount > 0 else "debits"
         _change(tx, f"{side}_pending", entry.account, entry.asset, -abs(entry.amount))
-    if settled:
-        _add(tx, entries, "posted")
+
+
+def post(
+    tx: Tx, index: int, operation: records.Operation, entries: Sequence[Entry], stamp_ms: int
+) -> None:
+    """Move entries for good, as record `index` says, and keep a row of it in the history of each
+    member and of the treasury. Asks no limit; raises LimitExceeded at a counter's end."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    for entry in entries:
+        place = (entry.account, entry.asset)
+        out, came = sums.get(place, (0, 0))
+        amount = entry.amount
+        sums[place] = (out - amount, came) if amount < 0 else (out, came + amount)
+    for (account, code), (out, came) in sums.items():
+        balance, newest = tx.one(_BEFORE, account, code) or (0, _NO_ROW)
+        if newest == _NO_ROW:
+            _row(tx, account, asset(tx, code))
+            newest = None
+        has_history = is_inside(account)
+        try:
+            tx.run(_POST, out, came, index if has_history else None, account, code)
+        except sqlite3.IntegrityError:
+            raise _no_room(code) from None
+        if has_history:
+            moved = came - out
+            tx.keep_moved(
+                (index, account, code, moved, balance + moved, newest, operation, stamp_ms)
+            )
 
 
 def posting_of(view: View, index: int) -> records.Posting:
@@ -150,19 +194,19 @@ def posting_of(view: View, index: int) -> records.Posting:
     return records.decode_posting(row[0])
 
 
-def _add(tx: Tx, entries: Sequence[Entry], stage: str) -> None:
-    for entry in entries:
-        side = "credits" if entry.amount > 0 else "debits"
-        if not _change(tx, f"{side}_{stage}", entry.account, entry.asset, abs(entry.amount)):
-            _row(tx, entry.account, asset(tx, entry.asset))
-            _change(tx, f"{side}_{stage}", entry.account, entry.asset, abs(entry.amount))
+_BEFORE: Final = (
+    "SELECT credits_posted - debits_posted, newest FROM balance WHERE account = ? AND asset = ?"
+)
+_NO_ROW: Final = -1
+_POST: Final = (
+    "UPDATE balance SET debits_posted = debits_posted + ?, credits_posted = credits_posted + ?,"
+    " newest = ? WHERE account = ? AND asset = ?"
+)
 
 
 _CHANGE: Mapping[str, str] = {
     column: f"UPDATE balance SET {column} = {column} + ? WHERE account = ? AND asset = ?"  # noqa: S608
     for column in (
-        "debits_posted",
-        "credits_posted",
         "debits_pending",
         "credits_pending",
         "reserved",

@@ -16,26 +16,50 @@ class Member(msgspec.Struct, frozen=True):
     name: str
     pin_hash: str
     session_epoch: int
+    steward: bool = False
 
     @property
     def account(self) -> str:
         return member_account(self.id)
 
 
-_COLUMNS = "SELECT id, name, pin_hash, session_epoch FROM member"
+_COLUMNS = "SELECT id, name, pin_hash, session_epoch, steward FROM member"
 
 
-def add(tx: Tx, name: str, pin_hash: str) -> Member:
+def add(tx: Tx, name: str, pin_hash: str, steward: bool = False) -> Member:
     """Add a member; raises Conflict if the name is taken, in any case of letters."""
     if find(tx, name) is not None or fold(name) == TREASURY:
         raise Conflict(f"there is already a member called {name}")
     tx.run(
-        "INSERT INTO member (name, folded, pin_hash) VALUES (?, ?, ?)",
+        "INSERT INTO member (name, folded, pin_hash, steward) VALUES (?, ?, ?, ?)",
         name,
         fold(name),
         pin_hash,
+        int(steward),
     )
     return named(tx, name)
+
+
+def set_pin(tx: Tx, member: Member, pin_hash: str) -> None:
+    """Give a member another PIN, which ends the sessions opened with the old one."""
+    tx.run(
+        "UPDATE member SET pin_hash = ?, session_epoch = session_epoch + 1 WHERE id = ?",
+        pin_hash,
+        member.id,
+    )
+
+
+def end_sessions(tx: Tx, id_: int) -> None:
+    """Sign a member out everywhere."""
+    tx.run("UPDATE member SET session_epoch = session_epoch + 1 WHERE id = ?", id_)
+
+
+def set_steward(tx: Tx, member: Member, steward: bool) -> None:
+    tx.run("UPDATE member SET steward = ? WHERE id = ?", int(steward), member.id)
+
+
+def stewards(view: View) -> list[Member]:
+    return [_member(row) for row in view.all(f"{_COLUMNS} WHERE steward = 1 ORDER BY folded")]
 
 
 def find(view: View, name: str) -> Member | None:
@@ -102,5 +126,5 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
-def _member(row: tuple[int, str, str, int]) -> Member:
-    return Member(*row)
+def _member(row: tuple[int, str, str, int, int]) -> Member:
+    return Member(*row[:4], bool(row[4]))

@@ -11,8 +11,9 @@ from edge.storage.tx import Tx, View
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """`has_size`, `knows_entry_ms`: what it says it holds of our log and of our registry entry;
-    `trouble`: why it is not traded with."""
+    """`has_size`, `knows_entry_ms`, `knows_listings`: what it says it holds of our log, registry
+    entry and listings; `listings_have`: the version of its listings that is kept here; `trouble`:
+    why it is not traded with."""
 
     village: str
     log: int
@@ -25,11 +26,14 @@ class Neighbour(msgspec.Struct, frozen=True):
     knows_entry_ms: int
     last_contact_ms: int
     trouble: str
+    listings_have: int
+    knows_listings: int
 
 
 _COLUMNS = (
     "SELECT n.village, n.log, n.public_key, n.charter, c.network, n.entry, n.addresses,"
-    " n.has_size, n.knows_entry_ms, n.last_contact_ms, n.trouble"
+    " n.has_size, n.knows_entry_ms, n.last_contact_ms, n.trouble,"
+    " n.listings_have, n.knows_listings"
     " FROM neighbour n JOIN charter c ON c.digest = n.charter"
 )
 
@@ -95,14 +99,26 @@ def keep_entry(tx: Tx, known: Neighbour, entry: registry.RegistryEntry) -> None:
     )
 
 
-def heard_from(tx: Tx, village: str, has_size: int, knows_entry_ms: int) -> None:
-    """Note a good message: when, and what of our log and registry entry its sender holds."""
+def heard_from(
+    tx: Tx, village: str, has_size: int, knows_entry_ms: int, knows_listings: int
+) -> None:
+    """Note a good message: when, and what of our log, registry entry and listings its sender
+    holds."""
     tx.run(
-        "UPDATE neighbour SET last_contact_ms = ?, has_size = ?, knows_entry_ms = ?"
-        " WHERE village = ?",
+        "UPDATE neighbour SET last_contact_ms = ?, has_size = ?, knows_entry_ms = ?,"
+        " knows_listings = ? WHERE village = ?",
         tx.stamp_ms,
         has_size,
         knows_entry_ms,
+        knows_listings,
+        village,
+    )
+
+
+def keeps_listings(tx: Tx, village: str, version: int) -> None:
+    tx.run(
+        "UPDATE neighbour SET listings_have = max(listings_have, ?) WHERE village = ?",
+        version,
         village,
     )
 
@@ -236,7 +252,7 @@ def _replaces(new: registry.RegistryEntry, old: registry.RegistryEntry) -> bool:
 
 
 def _neighbour(
-    row: tuple[str, int, bytes, bytes, bytes, bytes, str, int, int, int, str],
+    row: tuple[str, int, bytes, bytes, bytes, bytes, str, int, int, int, str, int, int],
 ) -> Neighbour:
     (
         village,
@@ -250,6 +266,7 @@ def _neighbour(
         knows_ms,
         contact_ms,
         trouble,
+        *versions,
     ) = row
     return Neighbour(
         village,
@@ -263,4 +280,5 @@ def _neighbour(
         knows_ms,
         contact_ms,
         trouble,
+        *versions,
     )

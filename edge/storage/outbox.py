@@ -80,10 +80,13 @@ def close(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
 
 def _message(view: View, known: Trade) -> SubjectMessage:
     proposing = (known.role, known.status) == ("from", Status.PENDING) and not known.told
+    telling = known.role == "to" and bool(known.listing) and known.to_signature is not None
     return SubjectMessage(
         terms=msgspec.Raw(known.terms_bytes),
         from_signature=known.from_signature,
-        names=Names(known.from_user, known.to_user) if proposing else None,
+        names=Names(known.from_user, known.to_user, known.listing)
+        if proposing or telling
+        else None,
         withdrawn=_WITHDRAWALS.get(known.status),
         votes=tuple(trades.votes(view, known.subject)),
         certificate=known.certificate,

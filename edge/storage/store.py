@@ -49,6 +49,8 @@ class Store:
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._closing = False
+        self._stamp_ms = writer.stamp_ms
+        self._committed = asyncio.Event()  # a new one for each batch
         self._task = asyncio.create_task(self._write_batches(), name="writer")
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -96,6 +98,15 @@ class Store:
         finally:
             self._readers.put_nowait(reader)
 
+    async def committed(self, after_ms: int) -> int:
+        """Wait until a batch with a stamp above `after_ms` is on disk; return the last one's stamp.
+
+        It may stand for many: whoever asks too late is told of all at once.
+        """
+        while self._stamp_ms <= after_ms:
+            await self._committed.wait()
+        return self._stamp_ms
+
     async def close(self) -> None:
         """Finish the writes that wait, empty the write-ahead log, and close."""
         self._closing = True
@@ -133,6 +144,7 @@ class Store:
         outcomes = await run_on(
             self._connection, lambda _: self._writer.run(writes, self._now_ms())
         )
+        self._tell_committed()
         for (_, future), (result, error) in zip(batch, outcomes, strict=True):
             if future.cancelled():
                 continue
@@ -140,6 +152,12 @@ class Store:
                 future.set_result(result)
             else:
                 future.set_exception(error)
+
+    def _tell_committed(self) -> None:
+        if self._stamp_ms < self._writer.stamp_ms:
+            self._stamp_ms = self._writer.stamp_ms
+            self._committed.set()
+            self._committed = asyncio.Event()
 
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         stopped = StorageError(f"the box stops, since its database may be wrong: {error}")

@@ -5,16 +5,17 @@ from typing import Any
 
 import msgspec
 
-from edge.core import canonical, council, trade
+from edge.core import canonical, council, limits, names, trade
 from edge.core.receipt import Evidence
 from edge.core.trade import Event, Facts, Role, Statement, Status
-from edge.errors import Conflict, Malformed, UnknownTrade
+from edge.errors import Conflict, InvalidInput, UnknownTrade
 from edge.storage import logs, neighbours
 from edge.storage.tx import OWN_LOG, Tx, View
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """One side's row. `member` is this village's; None if nobody here has that name."""
+    """One side's row. `member` is this village's; None if nobody here has that name. `listing`: the
+    acceptor's listing that it answers, if it does."""
 
     subject: bytes
     neighbour: str
@@ -34,20 +35,28 @@ class Trade(msgspec.Struct, frozen=True):
     reason: str
     created_ms: int
     changed_ms: int
+    listing: str
 
     @property
     def id(self) -> str:
         """How people and programs here call it."""
-        return self.subject.hex()[:16]
+        return trade.id_of(self.subject)
+
+    @property
+    def addressed(self) -> trade.Addressed:
+        if self.role == "to" and self.member is None:
+            return "nobody"
+        return "listing" if self.listing else "name"
 
 
 _COLUMNS = (
     "SELECT subject, neighbour, role, status, terms, from_signature, to_signature, from_user,"
-    " to_user, member, reserved, certificate, told, closed, reason, created_ms, changed_ms"
+    " to_user, member, reserved, certificate, told, closed, reason, created_ms, changed_ms, listing"
     " FROM trade"
 )
 _ENDED = ", ".join(f"'{status}'" for status in sorted(trade.ENDED))
-_KEPT = {"to_signature", "reserved", "told", "closed", "certificate", "changed_ms"}
+_UNBOUND_ENDS = ", ".join(f"'{status}'" for status in sorted(trade.UNBOUND_ENDS))
+_KEPT = {"to_user", "to_signature", "reserved", "told", "closed", "certificate", "changed_ms"}
 _certificate_codec = canonical.Codec(council.Certificate, "certificate", 8_192)
 
 
@@ -60,6 +69,7 @@ def add(
     people: tuple[str, str],
     member: int | None,
     reserved: bool,
+    listing: str = "",
 ) -> Trade:
     """Keep a new trade as PENDING. Raises Conflict if its (village, trade_id) has other terms."""
     subject = trade.subject_of(terms_bytes)
@@ -71,8 +81,8 @@ def add(
         raise Conflict(f"{terms.trade_id} of {terms.from_village} is a trade on other terms")
     tx.run(
         "INSERT INTO trade (subject, trade_id, from_village, neighbour, role, status, terms,"
-        " from_signature, from_user, to_user, member, reserved, created_ms, changed_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " from_signature, from_user, to_user, member, reserved, created_ms, changed_ms, listing)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         subject,
         terms.trade_id,
         terms.from_village,
@@ -86,6 +96,7 @@ def add(
         int(reserved),
         tx.stamp_ms,
         tx.stamp_ms,
+        listing,
     )
     return by_subject(tx, subject)
 
@@ -102,14 +113,22 @@ def by_subject(view: View, subject: bytes) -> Trade:
 
 
 def named(view: View, id_: str) -> Trade:
-    """Return the trade whose id here is, or begins with, `id_`; raises UnknownTrade."""
+    """Return the trade whose id here is, or begins with, `id_`; else the one of that `trade_id`.
+
+    The other village may have chosen the trade_id, so it never comes before an id. Raises
+    UnknownTrade, also if there are several, and InvalidInput for less than 4 letters.
+    """
     digits = id_.lower()
-    if len(digits) < 4 or len(digits) > 64 or any(c not in "0123456789abcdef" for c in digits):
-        raise UnknownTrade(f"there is no trade {id_[:64]!r} here")
-    low, high = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
-    rows = view.all(f"{_COLUMNS} WHERE subject BETWEEN ? AND ? LIMIT 2", low, high)
+    rows = []
+    if 4 <= len(digits) <= 64 and all(c in "0123456789abcdef" for c in digits):
+        low, high = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
+        rows = view.all(f"{_COLUMNS} WHERE subject BETWEEN ? AND ? LIMIT 2", low, high)
+    if not rows and names.accepts(names.trade_id, id_):
+        rows = view.all(f"{_COLUMNS} WHERE trade_id = ? LIMIT 2", id_)
+    if not rows and len(digits) < 4:
+        raise InvalidInput(f"{id_!r} is too short: give at least 4 letters of the trade's id")
     if len(rows) != 1:
-        raise UnknownTrade(f"there is {'more than one' if rows else 'no'} trade {id_} here")
+        raise UnknownTrade(f"there is {'more than one' if rows else 'no'} trade {id_[:64]!r} here")
     return _trade(rows[0])
 
 
@@ -119,12 +138,48 @@ def everyone(view: View, limit: int = 1_000) -> list[Trade]:
     return [_trade(row) for row in rows]
 
 
-def of_member(view: View, member: int, limit: int = 100) -> list[Trade]:
-    """Return a member's trades: those that have not ended first, then by latest change."""
+def unended(view: View, limit: int) -> list[Trade]:
+    """Return the trades that have not ended, the one that has waited longest first."""
     rows = view.all(
-        f"{_COLUMNS} WHERE member = ? ORDER BY status IN ({_ENDED}), changed_ms DESC, subject"
+        f"{_COLUMNS} WHERE closed = 0 AND status NOT IN ({_ENDED}) ORDER BY changed_ms, subject"
         " LIMIT ?",
+        limit,
+    )
+    return [_trade(row) for row in rows]
+
+
+def of_member(view: View, member: int, limit: int = 100) -> list[Trade]:
+    """Return a member's trades: those that have not ended first, of these the proposals of others
+    last, then by latest change."""
+    rows = view.all(
+        f"{_COLUMNS} WHERE member = ? ORDER BY status IN ({_ENDED}),"
+        " (role, status) = ('to', 'PENDING'), changed_ms DESC, subject LIMIT ?",
         member,
+        limit,
+    )
+    return [_trade(row) for row in rows]
+
+
+def holding(view: View, member: int) -> list[Trade]:
+    """Return the trades for which something of a member's is set aside or held, oldest first."""
+    rows = view.all(
+        f"{_COLUMNS} WHERE member = ? AND (reserved = 1 OR status IN ('ACCEPTED', 'HELD'))"
+        " ORDER BY created_ms, subject",
+        member,
+    )
+    return [_trade(row) for row in rows]
+
+
+def decided_of(
+    view: View, member: int, limit: int, before: tuple[int, bytes] | None = None
+) -> list[Trade]:
+    """Return a member's trades of which there is a certificate, newest first; `before`: the
+    created_ms and subject of the last one seen."""
+    rows = view.all(
+        f"{_COLUMNS} WHERE member = ? AND certificate IS NOT NULL AND to_signature IS NOT NULL"
+        " AND (created_ms, subject) < (?, ?) ORDER BY created_ms DESC, subject DESC LIMIT ?",
+        member,
+        *(before or (1 << 62, b"")),
         limit,
     )
     return [_trade(row) for row in rows]
@@ -137,6 +192,48 @@ def unclosed(view: View, neighbour: str) -> list[Trade]:
         f"{_COLUMNS} WHERE neighbour = ? AND closed = 0 ORDER BY changed_ms, subject", neighbour
     )
     return [_trade(row) for row in rows]
+
+
+def may_move(view: View, neighbour: str) -> list[bytes]:
+    """Return the subjects of those that this village may have to take a step in: not those of the
+    neighbour's proposals that wait for a member, or have come to nothing."""
+    rows = view.all(
+        "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"
+        f" AND NOT (role = 'to' AND status IN ('PENDING', {_UNBOUND_ENDS}))"
+        " ORDER BY changed_ms, subject",
+        neighbour,
+    )
+    return [row[0] for row in rows]
+
+
+def count_unclosed(view: View, neighbour: str) -> int:
+    """Count the neighbour's proposals about which there is still something to say."""
+    count: int = view.one(
+        "SELECT count(*) FROM trade WHERE neighbour = ? AND closed = 0 AND role = 'to'", neighbour
+    )[0]
+    return count
+
+
+def count_waiting(view: View, neighbour: str, to_user: str) -> int:
+    """Count the neighbour's proposals that wait for one person, whether a member or not."""
+    count: int = view.one(
+        "SELECT count(*) FROM trade WHERE neighbour = ? AND closed = 0 AND role = 'to'"
+        " AND status = 'PENDING' AND to_user = ?",
+        neighbour,
+        to_user,
+    )[0]
+    return count
+
+
+def drop_dead(tx: Tx, neighbour: str) -> None:
+    """Forget the neighbour's oldest proposals that have come to nothing, beyond those kept."""
+    tx.run(
+        "DELETE FROM trade WHERE subject IN (SELECT subject FROM trade WHERE neighbour = ?"
+        f" AND role = 'to' AND closed = 1 AND status IN ({_UNBOUND_ENDS})"
+        " ORDER BY changed_ms DESC, subject LIMIT -1 OFFSET ?)",
+        neighbour,
+        limits.DEAD_PROPOSALS_KEPT_MAX,
+    )
 
 
 def decided(view: View, neighbour: str) -> list[Trade]:
@@ -197,24 +294,10 @@ def keep_certificate(tx: Tx, subject: bytes, certificate: council.Certificate) -
 
 
 def keep_vote(tx: Tx, subject: bytes, vote: council.Vote) -> bool:
-    """Keep a seat's checked vote; tell whether it was new.
-
-    Raises Malformed if the seat has said something else before: misbehaviour; its first word stays.
-    """
-    row = tx.one(
-        "SELECT value FROM vote WHERE subject = ? AND village = ? AND round = ? AND step = ?",
-        subject,
-        vote.village,
-        vote.round,
-        vote.step,
-    )
-    if row is not None:
-        if row[0] != vote.value:
-            raise Malformed(f"{vote.village} has voted for two values")
-        return False
-    tx.run(
+    """Keep a seat's checked vote; tell whether it was new. Of two values its first word stays."""
+    added = tx.run(
         "INSERT INTO vote (subject, village, round, step, value, signature)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         subject,
         vote.village,
         vote.round,
@@ -222,7 +305,7 @@ def keep_vote(tx: Tx, subject: bytes, vote: council.Vote) -> bool:
         vote.value,
         vote.signature,
     )
-    return True
+    return bool(added)
 
 
 def votes(view: View, subject: bytes) -> list[council.Vote]:

@@ -15,6 +15,8 @@ from edge.core import crypto, limits, merkle, records
 from edge.core.accounts import Asset
 
 T = TypeVar("T")
+# A row of `movement`: index, account, asset, amount, balance, previous, operation, stamp_ms.
+Moved = tuple[int, str, str, int, int, int | None, str, int]
 OWN_LOG = 0
 _LEVEL_SHIFT = 40
 _LOG_SHIFT = 46
@@ -64,7 +66,16 @@ class Tx(View):
     """One batch of writes, under one `stamp_ms`, greater than any before; `minute` is its public
     form."""
 
-    __slots__ = ("_appended", "_sealed", "_size", "identity", "minute", "random", "stamp_ms")
+    __slots__ = (
+        "_appended",
+        "_moved",
+        "_sealed",
+        "_size",
+        "identity",
+        "minute",
+        "random",
+        "stamp_ms",
+    )
 
     def __init__(
         self,
@@ -82,16 +93,22 @@ class Tx(View):
         self._size = size
         self._appended: list[tuple[int, bytes, bytes]] = []  # position, leaf hash, record
         self._sealed: list[tuple[int, bytes, bytes, bytes | None, bytes | None]] = []
+        self._moved: list[Moved] = []
 
     def run(self, sql: str, *values: object) -> int:
         """Change rows; return how many."""
         return self.conn.execute(sql, values).rowcount
 
+    @property
+    def next_index(self) -> int:
+        """The index that the next record appended will have."""
+        return self._size + len(self._appended)
+
     def append(self, record: records.Record) -> int:
         """Append to the own log; return the record's index. It is written at the batch's end."""
         encoded = records.encode(record)
         assert len(encoded) <= limits.RECORD_BYTES_MAX
-        index = self._size + len(self._appended)
+        index = self.next_index
         leaf = merkle.leaf_hash(encoded)
         self._appended.append((position(OWN_LOG, 0, index), leaf, encoded))
         return index
@@ -103,21 +120,27 @@ class Tx(View):
         personal_nonce, personal_bytes = personal or (None, None)
         self._sealed.append((index, *posting, personal_nonce, personal_bytes))
 
-    def mark(self) -> tuple[int, int]:
-        return len(self._appended), len(self._sealed)
+    def keep_moved(self, row: Moved) -> None:
+        """Keep a row of `movement`, written at the batch's end."""
+        self._moved.append(row)
 
-    def return_to(self, mark: tuple[int, int]) -> None:
+    def mark(self) -> tuple[int, int, int]:
+        return len(self._appended), len(self._sealed), len(self._moved)
+
+    def return_to(self, mark: tuple[int, int, int]) -> None:
         """Forget what was appended since `mark`."""
         del self._appended[mark[0] :]
         del self._sealed[mark[1] :]
+        del self._moved[mark[2] :]
         self.assets.clear()
 
     def flush(self, head: Head) -> Head:
-        """Write the appended entries, nodes and sealed rows; return the log's new head."""
+        """Write the appended entries, nodes and private rows; return the log's new head."""
+        many = self.conn.executemany
+        many("INSERT INTO movement VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._moved)
         if not self._appended:
             return head
         edge, nodes = merkle.extend(head.size, head.edge, (leaf for _, leaf, _ in self._appended))
-        many = self.conn.executemany
         many("INSERT INTO entry (position, leaf, record) VALUES (?, ?, ?)", self._appended)
         insert_nodes(self, OWN_LOG, nodes)
         many("INSERT INTO sealed VALUES (?, ?, ?, ?, ?)", self._sealed)

@@ -10,6 +10,10 @@ from edge.errors import DiskFull, PeerError
 from edge.storage import database, logs
 from edge.storage.tx import OWN_LOG, Head, Identity, Tx, View
 
+_LAST_CHANGE = (  # each of these has an index that holds its changed_ms
+    "SELECT coalesce(max(changed_ms), 0) FROM (SELECT max(changed_ms) AS changed_ms FROM trade"
+    " UNION ALL SELECT max(changed_ms) FROM deal UNION ALL SELECT max(changed_ms) FROM listing)"
+)
 Write = Callable[[Tx], Any]
 Outcome = tuple[Any, BaseException | None]  # result, or the error that was raised instead
 
@@ -38,6 +42,11 @@ class Writer:
             self._last_stamp_ms = last_stamp_ms(view)
         except (AssertionError, PeerError) as error:
             raise database.damaged(path, error) from error
+
+    @property
+    def stamp_ms(self) -> int:
+        """The stamp of the last batch that is on disk."""
+        return self._last_stamp_ms
 
     def run(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
         """Run each function in its own savepoint, all in one transaction; return their outcomes.
@@ -115,12 +124,13 @@ def _stored_head(view: View) -> Head:
 
 
 def last_stamp_ms(view: View) -> int:
-    """Return the greatest stamp that the own log and the open trades show, 0 for an empty log."""
+    """Return the greatest stamp that the own log, the trades and the listings show, 0 for an empty
+    log."""
     size = logs.size_of(view, OWN_LOG)
     if size == 0:
         return 0
     minute = records.decode(logs.record_at(view, OWN_LOG, size - 1)).minute
     row = view.one("SELECT posting FROM sealed ORDER BY idx DESC LIMIT 1")
     sealed_ms = records.decode_posting(row[0]).stamp_ms if row else 0
-    (changed_ms,) = view.one("SELECT max(changed_ms) FROM trade WHERE closed = 0")
-    return max(minute * limits.MINUTE_MS, sealed_ms, changed_ms or 0)
+    changed_ms: int = view.one(_LAST_CHANGE)[0]
+    return max(minute * limits.MINUTE_MS, sealed_ms, changed_ms)

@@ -164,7 +164,7 @@ class PeerClient:
             raise WrongPin(
                 f"at {address} answers another box than {request.village}: {mismatch.reason}"
             ) from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unreachable(
                 f"{request.village} does not answer at {address}: {_reason(error)}"
             ) from None

@@ -36,12 +36,19 @@ _FIELDS: Final = ("content-digest", "signature-input", "signature")
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """What a signature covers of a request. `path_qs` is the target as it stands on the wire."""
+class Head:
+    """What a signature covers of a request's head, beside the digest of its body. `path_qs` is the
+    target as it stands on the wire."""
 
     method: str
     authority: str
     path_qs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Head):
+    """A whole request."""
+
     body: bytes
 
 
@@ -67,7 +74,7 @@ def sign(
     message: Message, key: crypto.SecretKey, keyid: str, *, nonce: str, created_s: int | None
 ) -> dict[str, str]:
     """Return the header fields that sign `message`; its authority must be the receiver's id."""
-    values = _components(message)
+    values = _covered(message, content_digest(message.body) if message.body else None)
     params = SignatureParams(keyid, created_s, nonce).to_text([name for name, _ in values])
     signature = base64.b64encode(key.sign(signature_base(values, params))).decode("ascii")
     digest = {"Content-Digest": content_digest(message.body)} if message.body else {}
@@ -83,22 +90,43 @@ def parse(fields: Fields) -> SignatureParams:
 
 
 def verify(message: Message, fields: Fields, public: bytes) -> SignatureParams:
-    """Return the parameters of a valid signature over all of `message`.
+    """Return the parameters of a valid signature over all of `message`: its head, then its body."""
+    params = verify_head(message, fields, public)
+    check_body(fields, message.body)
+    return params
 
-    Raises Malformed for any other form or coverage, BadSignature for another key, body or target.
-    Whether it is fresh is for ReplayGuard to tell.
+
+def verify_head(head: Head, fields: Fields, public: bytes) -> SignatureParams:
+    """Return the parameters of a valid signature over a request's head and the digest that stands
+    there, before any of the body is read; `check_body` does the rest.
+
+    Raises Malformed for any other form or coverage, BadSignature for another key or target. Whether
+    it is fresh is for ReplayGuard to tell.
     """
     found = _collect(fields)
     params, covered = _parse_input(found)
     signature = _parse_signature(found)
-    _check_digest(found.get("content-digest"), message.body)
-    values = _components(message)
+    values = _covered(head, _parse_digest(found))
     expected = [name for name, _ in values]
     if covered != covered_list(expected):
+        if '"content-digest"' in covered and "content-digest" not in found:
+            raise Malformed("content-digest is missing: the signature covers it")
         raise Malformed(f"the signature must cover {' '.join(expected)}, in this order")
     if not crypto.verify(public, signature_base(values, params.to_text(expected)), signature):
         raise BadSignature(f"the signature is not {params.keyid}'s over this request")
     return params
+
+
+def check_body(fields: Fields, body: bytes) -> None:
+    """Check a body against the digest of a verified head. Raises Malformed if only one of the two
+    is there, BadSignature if the digest is another body's."""
+    digest = _parse_digest(_collect(fields))
+    if digest is None and body:
+        raise Malformed("a request with a body needs content-digest")
+    if digest is not None and not body:
+        raise Malformed("content-digest must stand with a body")
+    if digest is not None and digest != content_digest(body):
+        raise BadSignature("the body is not the one that content-digest was made from")
 
 
 def signature_base(values: Sequence[tuple[str, str]], params: str) -> bytes:
@@ -112,18 +140,18 @@ def covered_list(names_: Sequence[str]) -> str:
     return "(" + " ".join(f'"{name}"' for name in names_) + ")"
 
 
-def derived(message: Message) -> dict[str, str]:
+def derived(head: Head) -> dict[str, str]:
     """Return the derived components of a request (RFC 9421 section 2.2). Raises Malformed."""
-    if not _METHOD.fullmatch(message.method):
+    if not _METHOD.fullmatch(head.method):
         raise Malformed("the method must be upper-case letters")
-    if not _AUTHORITY.fullmatch(message.authority):
+    if not _AUTHORITY.fullmatch(head.authority):
         raise Malformed("Host must be lower-case")
-    if len(message.path_qs) > limits.TARGET_CHARS_MAX or not _TARGET.fullmatch(message.path_qs):
+    if len(head.path_qs) > limits.TARGET_CHARS_MAX or not _TARGET.fullmatch(head.path_qs):
         raise Malformed("the target must be a path in visible ASCII")
-    path, _, query = message.path_qs.partition("?")
+    path, _, query = head.path_qs.partition("?")
     return {
-        "@method": message.method,
-        "@authority": message.authority,
+        "@method": head.method,
+        "@authority": head.authority,
         "@path": path,
         "@query": f"?{query}",
     }
@@ -145,11 +173,9 @@ def is_nonce(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _NONCE.fullmatch(text) is not None
 
 
-def _components(message: Message) -> list[tuple[str, str]]:
-    values = list(derived(message).items())
-    if message.body:
-        values.append(("content-digest", content_digest(message.body)))
-    return values
+def _covered(head: Head, digest: str | None) -> list[tuple[str, str]]:
+    values = list(derived(head).items())
+    return values if digest is None else [*values, ("content-digest", digest)]
 
 
 def _collect(fields: Fields) -> dict[str, str]:
@@ -194,15 +220,11 @@ def _parse_signature(found: dict[str, str]) -> bytes:
     return signature
 
 
-def _check_digest(digest: str | None, body: bytes) -> None:
-    if digest is None and not body:
-        return
-    if digest is None:
-        raise Malformed("a request with a body needs content-digest")
-    if not body or not _DIGEST.fullmatch(digest):
-        raise Malformed("content-digest must be sha-256=:<base64>: and stand with a body")
-    if digest != content_digest(body):
-        raise BadSignature("the body is not the one that content-digest was made from")
+def _parse_digest(found: dict[str, str]) -> str | None:
+    digest = found.get("content-digest")
+    if digest is not None and not _DIGEST.fullmatch(digest):
+        raise Malformed("content-digest must be sha-256=:<base64>:")
+    return digest
 
 
 def _required(found: dict[str, str], name: str) -> str:

@@ -119,7 +119,10 @@ def middleware(on_broken_law: Callable[[AssertionError], None]) -> Middleware:
 def _answer_box_error(request: web.Request, error: BoxError) -> web.Response:
     if not isinstance(error, _SHOWN):
         _log.error("fault in %s %s: %s", request.method, request.path, error.detail)
-    return _answer(*to_problem(error))
+    answer = _answer(*to_problem(error))
+    if isinstance(error, errors.TooMany) and "retry_after_s" in error.more:
+        answer.headers["Retry-After"] = str(error.more["retry_after_s"])
+    return answer
 
 
 def _answer_http_error(error: web.HTTPException) -> web.Response:

@@ -12,18 +12,33 @@ from edge.federation_client import SYNC_PATH, TRADE_PATH
 from edge.storage import neighbours
 from edge.storage.tx import Runner
 from edge.transport import problems
+from edge.transport.connections import network_of
 from edge.transport.replay import ReplayGuard
-from edge.transport.signed import authenticate, check_depth, read_body
+from edge.transport.room import Room
+from edge.transport.signed import (
+    check_depth,
+    check_size,
+    read_body,
+    read_signed_body,
+    verify_sender,
+)
 
 VILLAGES_PATH = "/federation/villages"
 VILLAGES_FRESH_S = 10
+REGISTER_BYTES_MAX = registry.ENTRY_BYTES_MAX * 2
+# Bodies in memory at once, being read or answered.
+BODIES_BYTES_MAX = 32 * 1024 * 1024
+BODIES_OF_ONE_BYTES_MAX = 2 * limits.BODY_BYTES_MAX
+STRANGERS_BODIES_BYTES_MAX = 32 * REGISTER_BYTES_MAX
+STRANGERS_BODIES_OF_ONE_BYTES_MAX = 4 * REGISTER_BYTES_MAX
 
 Answer = Callable[[str, bytes], Awaitable[bytes]]
 Register = Callable[[messages.Register], Awaitable[messages.Registered]]
 
 
 class FederationRoutes:
-    """Handlers over the box's parts. `answer` takes (signer, body) of an exchange."""
+    """Handlers over the box's parts. `answer` takes (signer, body) of an exchange; `trust` is
+    told of each request that is a neighbour's."""
 
     def __init__(
         self,
@@ -32,6 +47,7 @@ class FederationRoutes:
         answer: Answer,
         register: Register,
         guard: ReplayGuard,
+        trust: Callable[[web.Request], None],
         now_s: Callable[[], int],
         monotonic_s: Callable[[], float],
         random_bytes: Callable[[int], bytes],
@@ -41,9 +57,12 @@ class FederationRoutes:
         self._answer = answer
         self._register = register
         self._guard = guard
+        self._trust = trust
         self._now_s = now_s
         self._monotonic_s = monotonic_s
         self._random_bytes = random_bytes
+        self._room = Room(BODIES_BYTES_MAX, BODIES_OF_ONE_BYTES_MAX)
+        self._strangers_room = Room(STRANGERS_BODIES_BYTES_MAX, STRANGERS_BODIES_OF_ONE_BYTES_MAX)
 
     def application(self, on_broken_law: Callable[[AssertionError], None]) -> web.Application:
         app = web.Application(
@@ -62,23 +81,27 @@ class FederationRoutes:
 
     async def exchange(self, request: web.Request) -> web.Response:
         """POST /federation/sync and /federation/trade: a signed Exchange, answered in kind."""
-        village, body = await authenticate(
-            request,
-            village=self._village,
-            key_of=self._key_of,
-            guard=self._guard,
-            now_s=self._now_s,
-            monotonic_s=self._monotonic_s,
-            random_bytes=self._random_bytes,
-        )
-        check_depth(body)
-        return _json(await self._answer(village, body))
+        params = await verify_sender(request, self._village, self._key_of)
+        self._trust(request)
+        with self._room.taken(params.keyid, check_size(request)):
+            body = await read_signed_body(
+                request,
+                params,
+                guard=self._guard,
+                now_s=self._now_s,
+                monotonic_s=self._monotonic_s,
+                random_bytes=self._random_bytes,
+            )
+            check_depth(body)
+            return _json(await self._answer(params.keyid, body))
 
     async def register(self, request: web.Request) -> web.Response:
         """POST /federation/register: an entry signed by itself, perhaps with an invitation."""
-        body = await read_body(request, registry.ENTRY_BYTES_MAX * 2)
-        check_depth(body)
-        return _json(messages.encode(await self._register(messages.decode_register(body))))
+        owner = network_of(request.remote or "")
+        with self._strangers_room.taken(owner, check_size(request, REGISTER_BYTES_MAX)):
+            body = await read_body(request, REGISTER_BYTES_MAX)
+            check_depth(body)
+            return _json(messages.encode(await self._register(messages.decode_register(body))))
 
     async def villages(self, request: web.Request) -> web.Response:
         """GET /federation/villages: this village and its neighbours, the mission's registry."""

@@ -8,24 +8,18 @@ from aiohttp import web
 from edge.core import limits
 from edge.errors import Malformed, Misdirected, TooLarge
 from edge.transport import httpsig
+from edge.transport.httpsig import SignatureParams
 from edge.transport.replay import ReplayGuard
 
 
-async def authenticate(
-    request: web.Request,
-    *,
-    village: str,
-    key_of: Callable[[str], Awaitable[bytes]],
-    guard: ReplayGuard,
-    now_s: Callable[[], int],
-    monotonic_s: Callable[[], float],
-    random_bytes: Callable[[int], bytes],
-) -> tuple[str, bytes]:
-    """Return (signer's village id, body) of a fresh request signed for `village`, which is us.
+async def verify_sender(
+    request: web.Request, village: str, key_of: Callable[[str], Awaitable[bytes]]
+) -> SignatureParams:
+    """Return who signed a request for `village`, which is us, by its head alone.
 
+    Nothing of the body is read: that is for `read_signed_body`, once it is known who sends it.
     `key_of` gives a village's public key or raises UnknownVillage. Raises Malformed, Misdirected,
-    TooLarge, BadSignature, StaleRequest (with `now` and `nonce`), ReplayedRequest. Cheap checks
-    come first, the body is read for known villages only, nonces are kept of valid signatures only.
+    TooLarge, BadSignature; cheap checks come first.
     """
     fields = list(request.headers.items())
     claimed = httpsig.parse(fields)
@@ -33,25 +27,52 @@ async def authenticate(
     if authority != village:
         raise Misdirected(f"this is {village}; the request is for {authority[:80]!r}")
     public = await key_of(claimed.keyid)
+    check_size(request)
+    head = httpsig.Head(request.method, authority, request.raw_path)
+    return httpsig.verify_head(head, fields, public)
+
+
+async def read_signed_body(
+    request: web.Request,
+    params: SignatureParams,
+    *,
+    guard: ReplayGuard,
+    now_s: Callable[[], int],
+    monotonic_s: Callable[[], float],
+    random_bytes: Callable[[int], bytes],
+) -> bytes:
+    """Return the body of a fresh request whose sender is verified.
+
+    Raises what `read_body` does, Malformed or BadSignature if it is not the one whose digest was
+    signed, StaleRequest (with `now` and `nonce`), ReplayedRequest. Nonces are kept of whole and
+    valid requests only.
+    """
     body = await read_body(request)
-    message = httpsig.Message(request.method, authority, request.raw_path, body)
-    params = httpsig.verify(message, fields, public)
+    httpsig.check_body(request.headers.items(), body)
     guard.accept(
         params,
         now_s=now_s(),
         monotonic_s=monotonic_s(),
         fresh=random_bytes(limits.NONCE_BYTES),
     )
-    return params.keyid, body
+    return body
+
+
+def check_size(request: web.Request, bytes_max: int = limits.BODY_BYTES_MAX) -> int:
+    """Return how many bytes the body may have, by the head. Raises TooLarge, and Malformed for an
+    encoded body."""
+    if "Content-Encoding" in request.headers:
+        raise Malformed("the body must not be compressed: content-digest is over the plain bytes")
+    size = request.content_length
+    if size is not None and size > bytes_max:
+        raise TooLarge(f"the body is over {bytes_max} bytes")
+    return bytes_max if size is None and request.can_read_body else size or 0
 
 
 async def read_body(request: web.Request, bytes_max: int = limits.BODY_BYTES_MAX) -> bytes:
     """Return the body. Raises TooLarge as soon as it is over the limit; Malformed if it is encoded,
     broken off, or takes longer than BODY_READ_S_MAX."""
-    if "Content-Encoding" in request.headers:
-        raise Malformed("the body must not be compressed: content-digest is over the plain bytes")
-    if (request.content_length or 0) > bytes_max:
-        raise TooLarge(f"the body is over {bytes_max} bytes")
+    check_size(request, bytes_max)
     body = bytearray()
     try:
         async with asyncio.timeout(limits.BODY_READ_S_MAX):

@@ -10,15 +10,19 @@ import msgspec
 from aiohttp import web
 
 from edge.core import names
+from edge.core.listing import Side
 from edge.core.names import TOKEN
+from edge.core.trade import Proposal
 from edge.errors import InvalidInput
-from edge.trade_escrow import Proposal
+from edge.market import Ask
 from edge.transport.signed import read_body
 
 CONTENT_TYPE: Final = "application/x-www-form-urlencoded"
 BODY_BYTES_MAX: Final = 16_384
 FIELDS_MAX: Final = 32
+AS_TYPED: Final = frozenset({"pin", "old_pin", "new_pin", "new_pin_again"})
 _FORM_ID = re.compile(r"[0-9a-f]{32}")
+_DAYS = re.compile(r"[0-9]{1,3}")
 _MINOR = re.compile(r"[0-9]{1,15}")
 
 
@@ -75,6 +79,38 @@ class ProposeForm(Form, frozen=True):
         )
 
 
+class ListForm(Form, frozen=True):
+    side: str = "offer"
+    item: str = ""
+    quantity: str = "1"
+    price_asset: str = TOKEN
+    price: str = ""
+    text: str = ""
+    days: str = "30"
+
+    @property
+    def ask(self) -> Ask:
+        """What is listed. Raises InvalidInput."""
+        if self.side not in ("offer", "want"):
+            raise InvalidInput("a listing is an offer or a want")
+        days = int(self.days) if _DAYS.fullmatch(self.days) else 0
+        side: Side = "want" if self.side == "want" else "offer"
+        return Ask(
+            side, self.item, self.quantity, self.price_asset or TOKEN, self.price, self.text, days
+        )
+
+
+class AnswerForm(Form, frozen=True):
+    """`fee`: as in ProposeForm."""
+
+    amount: str = "1"
+    fee: str = "0"
+
+    @property
+    def agreed_fee(self) -> int:
+        return int(self.fee) if _MINOR.fullmatch(self.fee) else 0
+
+
 F = TypeVar("F", bound=Form)
 
 
@@ -99,7 +135,7 @@ def parse(body: bytes, kind: type[F]) -> F:
             errors="strict",
             max_num_fields=FIELDS_MAX,
         )
-        fields = {name: value if name == "pin" else tidy(value) for name, value in pairs}
+        fields = {name: value if name in AS_TYPED else tidy(value) for name, value in pairs}
         form = msgspec.convert(fields, kind)
     except ValueError as error:  # msgspec's and Unicode's errors are such, too
         raise InvalidInput(f"not a form of this page: {str(error)[:200]}") from None

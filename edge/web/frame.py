@@ -19,10 +19,12 @@ from edge.web import sessions
 
 JSON: Final = "application/json"
 FORM_ID_BYTES: Final = 16
+FOR_PROGRAMS: Final = ("/federation/", "/api/", "/openapi.json", "/events")
 HEADERS: Final = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -39,14 +41,32 @@ PLAIN: Final[dict[int, str]] = {
 WAIT_S: Final = web.RequestKey("wait_s", int)  # a handler sets it for Retry-After
 
 
+class Asset:
+    """A file of the pages. Its address changes with its content, so a browser may keep it for
+    ever."""
+
+    def __init__(self, name: str, content_type: str) -> None:
+        self._body = (resources.files("edge.web") / "static" / name).read_bytes()
+        self._content_type = content_type
+        stem, _, ending = name.partition(".")
+        digest = hashlib.sha256(self._body).hexdigest()[:16]
+        self.path = f"/static/{stem}-{digest}.{ending}"
+
+    async def send(self, request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        response = web.Response(body=self._body, content_type=self._content_type, headers=headers)
+        response.enable_compression()
+        return response
+
+
 class Frame:
     """Renders templates for one village. `random(count)` gives that many bytes."""
 
     def __init__(self, village: str, name: str, random: Callable[[int], bytes]) -> None:
         self._village = {"village": village, "village_name": name}
         self._random = random
-        self._style = (resources.files("edge.web") / "static" / "style.css").read_bytes()
-        self._style_path = f"/static/style-{hashlib.sha256(self._style).hexdigest()[:16]}.css"
+        self._style = Asset("style.css", "text/css")
+        self._script = Asset("trade_market.js", "text/javascript")
 
     def attach(self, app: web.Application) -> None:
         """Give an application its templates, stylesheet and headers."""
@@ -62,10 +82,16 @@ class Frame:
         )
         environment.filters["sentence"] = words.sentence
         environment.globals.update(
-            self._village, style=self._style_path, form_id=self.form_id, member=None
+            self._village,
+            style=self._style.path,
+            script=self._script.path,
+            form_id=self.form_id,
+            member=None,
+            here="",
         )
         app.on_response_prepare.append(_add_headers)
-        app.router.add_get(self._style_path, self._send_style)
+        for asset in (self._style, self._script):
+            app.router.add_get(asset.path, asset.send)
 
     def form_id(self) -> str:
         """Return a new id for one form."""
@@ -101,15 +127,11 @@ class Frame:
         page.headers.update({k: v for k, v in answer.headers.items() if k == "Allow"})
         return page
 
-    async def _send_style(self, request: web.Request) -> web.Response:
-        """The address changes with the content, so a browser may keep it for ever."""
-        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-        return web.Response(body=self._style, content_type="text/css", headers=headers)
-
 
 def is_program(request: web.Request) -> bool:
-    """Tell whether JSON was sent: no browser's form can, and no foreign page without our leave."""
-    return request.content_type == JSON or request.path.startswith("/federation/")
+    """Tell whether an error goes to a program: JSON was sent, which no browser's form does and no
+    foreign page without our leave, or the address is for programs."""
+    return request.content_type == JSON or request.path.startswith(FOR_PROGRAMS)
 
 
 def status_of(error: BoxError) -> int:

@@ -1,7 +1,7 @@
 """What all groups of handlers share: the parts of the box, who asks, a form read, a trade begun."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -10,13 +10,13 @@ from aiohttp import web
 
 from edge import trade_escrow
 from edge.core import trade
-from edge.core.trade import ENDED, Status
+from edge.core.trade import ENDED, Proposal, Status
 from edge.errors import BoxError, Conflict, InvalidInput
+from edge.health import Health
 from edge.storage import members, trades
 from edge.storage.members import Member
 from edge.storage.trades import Trade
-from edge.storage.tx import Runner, Tx
-from edge.trade_escrow import Proposal
+from edge.storage.tx import Runner, Tx, View
 from edge.web import forms, sessions, views
 from edge.web.forms import Form
 from edge.web.frame import Frame
@@ -25,18 +25,25 @@ from edge.web.sign_in import RunBlocking
 LOOKS: Final = 40  # at a trade, before the page says "waiting": 2 s
 LOOK_EVERY_S: Final = 0.05
 F = TypeVar("F", bound=Form)
+Committed = Callable[[int], Awaitable[int]]  # Store.committed
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
     """What the pages need of the box.
 
-    `kick(village)`: exchange with that neighbour now. `session_key`: 32 bytes. `run_blocking` runs
+    `committed(stamp)`: wait for a later batch of writes. `kick(village)`: exchange with that
+    neighbour now; `announce()`: with all of them. `join(line)`: take up an invitation; it gives
+    the village that invites. `health`: how the box is. `session_key`: 32 bytes. `run_blocking` runs
     a function on another thread. `random(count)` gives that many bytes.
     """
 
     runner: Runner
+    committed: Committed
     kick: Callable[[str], None]
+    announce: Callable[[], None]
+    join: Callable[[str], Awaitable[str]]
+    health: Callable[[View], Health]
     session_key: bytes
     village: str
     village_name: str
@@ -107,7 +114,7 @@ class Handlers:
         return form
 
     def _fee(self, proposal: Proposal) -> int:
-        return trade.fee(*proposal.offer, self._shop.fee_basis_points)
+        return trade.fee(proposal.offer, self._shop.fee_basis_points)
 
     def _now(self) -> int:
         return self._shop.now_ms()

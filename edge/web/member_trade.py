@@ -11,11 +11,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from edge.core import canonical, names
-from edge.core.trade import Status
+from edge.core.trade import Proposal, Status
 from edge.errors import Forbidden, InvalidAmount, InvalidInput
 from edge.storage import members
 from edge.storage.members import Member
-from edge.trade_escrow import Proposal
 
 BODY_BYTES_MAX: Final = 16_384
 RESOURCE: Final = "Resource"

@@ -21,10 +21,16 @@ from edge.storage.tx import Tx, View
 from edge.transport import problems
 from edge.transport.signed import check_depth, read_body
 from edge.web import forms, member_trade, sessions, views
+from edge.web.api import Api, challenge
+from edge.web.feed import Events, Feed
 from edge.web.forms import Form, PayForm, ProposeForm, SignInForm
 from edge.web.frame import JSON, WAIT_S, Frame, status_of
 from edge.web.handlers import Handlers, Shop
+from edge.web.market import Market
 from edge.web.sign_in import SignIn
+from edge.web.steward import Desk
+from edge.web.token_pages import TokenPages
+from edge.web.wallet import WalletPages
 
 BODY_BYTES_MAX: Final = 16_384
 STEPS: Final[Mapping[str, Callable[[Tx, Member, Trade], Trade]]] = {
@@ -47,16 +53,31 @@ def make_page(shop: Shop) -> web.Application:
         client_max_size=BODY_BYTES_MAX,
     )
     frame.attach(app)
-    app.add_routes(Pages(shop, frame).routes())
+    door = SignIn(shop.runner, shop.run_blocking, shop.monotonic_s)
+    feed = Feed(shop)
+    groups = (
+        Pages(shop, frame, door),
+        WalletPages(shop, frame, door),
+        Market(shop, frame),
+        Desk(shop, frame),
+        TokenPages(shop, frame, feed),
+        Events(shop, frame, feed),
+        Api(shop, frame, feed),
+    )
+    app.cleanup_ctx.append(feed.running)
+    app.on_shutdown.append(feed.end)
+    app.on_response_prepare.append(challenge)
+    for group in groups:
+        app.add_routes(group.routes())
     return app
 
 
 class Pages(Handlers):
     """The handlers. Reading is one transaction for each page, so that it shows one state."""
 
-    def __init__(self, shop: Shop, frame: Frame) -> None:
+    def __init__(self, shop: Shop, frame: Frame, door: SignIn) -> None:
         super().__init__(shop, frame)
-        self._door = SignIn(shop.runner, shop.run_blocking, shop.monotonic_s)
+        self._door = door
 
     def routes(self) -> list[web.RouteDef]:
         one = "/trades/{id:[0-9a-f]{16}}"
@@ -121,7 +142,7 @@ class Pages(Handlers):
     async def sign_out(self, request: web.Request) -> web.Response:
         form = await forms.read(request, Form)
         await sessions.check_token(request, form.csrf)
-        await sessions.end(request)
+        await sessions.end(request, self._runner)
         raise web.HTTPSeeOther("/")
 
     # Doing

@@ -11,15 +11,16 @@ from aiohttp_session.nacl_storage import NaClCookieStorage
 
 from edge.core import crypto
 from edge.errors import Forbidden, NotSignedIn
-from edge.storage import members
+from edge.storage import endings, members
 from edge.storage.members import Member
-from edge.storage.tx import Runner
+from edge.storage.tx import Runner, View
 
 # aiohttp-session 2.12 keeps its session under a text key, against which aiohttp 3.14 warns.
 warnings.filterwarnings("ignore", category=web.NotAppKeyWarning, module="aiohttp_session")
 
 SESSION_S_MAX: Final = 30 * 86_400
 TOKEN_BYTES: Final = 16
+ID_BYTES: Final = 16
 
 
 class CookieStorage(AbstractStorage):
@@ -66,23 +67,36 @@ class CookieStorage(AbstractStorage):
 async def begin(request: web.Request, member: Member, random: Callable[[int], bytes]) -> None:
     """Sign a member in, with a session and token that nobody has seen before."""
     session = await new_session(request)
+    session["id"] = random(ID_BYTES).hex()
     session["member"], session["epoch"] = member.id, member.session_epoch
     session["csrf"] = random(TOKEN_BYTES).hex()
 
 
-async def end(request: web.Request) -> None:
-    (await get_session(request)).invalidate()
+async def end(request: web.Request, runner: Runner) -> None:
+    """Sign out here: the browser lets go of the cookie, and a copy of it is worth nothing."""
+    session = await get_session(request)
+    id_, member = session.get("id"), session.get("member")
+    session.invalidate()
+    if isinstance(id_, str) and isinstance(member, int):
+        await runner.write(lambda tx: endings.end(tx, member, id_, SESSION_S_MAX * 1000))
 
 
 async def member_of(request: web.Request, runner: Runner) -> Member:
-    """Return the member who is signed in. Raises NotSignedIn, also if the PIN has changed since."""
+    """Return the member who is signed in. Raises NotSignedIn, also if the PIN has changed since, or
+    the session was ended."""
     session = await get_session(request)
-    id_, epoch = session.get("member"), session.get("epoch")
-    if isinstance(id_, int):
-        member = await runner.read(lambda view: members.by_id(view, id_))
-        if member is not None and member.session_epoch == epoch:
-            return member
-    raise NotSignedIn("you are not signed in, or not any more: nothing was done; sign in first")
+    id_, member, epoch = session.get("id"), session.get("member"), session.get("epoch")
+
+    def look(view: View) -> Member | None:
+        if not isinstance(id_, str) or not isinstance(member, int) or endings.has_ended(view, id_):
+            return None
+        found = members.by_id(view, member)
+        return found if found is not None and found.session_epoch == epoch else None
+
+    found = await runner.read(look) if isinstance(id_, str) else None
+    if found is None:
+        raise NotSignedIn("you are not signed in, or not any more: nothing was done; sign in first")
+    return found
 
 
 async def token(request: web.Request, random: Callable[[int], bytes]) -> str:

@@ -10,7 +10,8 @@ from edge.core.accounts import MEMBER, TREASURY
 from edge.core.names import TOKEN, TOKEN_DECIMALS, amount_text, is_asset_code
 from edge.core.trade import ENDED, Role, Status
 from edge.errors import UnknownTrade
-from edge.storage import ledger, logs, members, neighbours, trades
+from edge.storage import deals, ledger, logs, members, neighbours, trades
+from edge.storage.deals import Deal
 from edge.storage.members import Member
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
@@ -34,7 +35,7 @@ BADGES: Final[dict[tuple[Role, Status], tuple[str, str]]] = {
     ("to", Status.ABORTED): ("Not carried out", "off"),
     ("from", Status.REJECTED): ("Declined", "off"),
     ("to", Status.REJECTED): ("Declined", "off"),
-    ("from", Status.CANCELLED): ("Ended", "off"),
+    ("from", Status.CANCELLED): ("Withdrawn", "off"),
     ("to", Status.CANCELLED): ("Withdrawn", "off"),
     ("from", Status.EXPIRED): ("Ran out", "off"),
     ("to", Status.EXPIRED): ("Ran out", "off"),
@@ -53,10 +54,11 @@ class Time(msgspec.Struct, frozen=True):
 
 
 class TradeView(msgspec.Struct, frozen=True):
-    """A trade as one of its two members sees it. `other_user` is a name that this box cannot check
-    if `named_by_them`."""
+    """A trade as one of its two members sees it, at `path`. `other_user` is a name that this box
+    cannot check if `named_by_them`; a trade within the village has no `other_village`."""
 
     id: str
+    path: str
     badge: str
     tone: str
     sentence: str
@@ -72,6 +74,7 @@ class TradeView(msgspec.Struct, frozen=True):
     steps: tuple[str, ...]
     has_receipt: bool
     ended: bool
+    changed_ms: int
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -107,10 +110,11 @@ class Home(msgspec.Struct, frozen=True):
 def home(view: View, member: Member, now_ms: int) -> Home:
     everyone = neighbours.everyone(view)
     all_shown = [shown(view, found, now_ms) for found in trades.of_member(view, member.id)]
+    all_shown += [deal_shown(view, found, member) for found in deals.of_member(view, member.id)]
     others = [each.name for each in members.everyone(view) if each.id != member.id]
     return Home(
         balances(view, member),
-        sorted(all_shown, key=lambda trade: (trade.ended, "accept" not in trade.steps)),
+        sorted(all_shown, key=_first_seen),
         others[:MEMBERS_SHOWN_MAX],
         [Place(each.village, each.entry.name, each.trouble) for each in everyone],
         catalogue(view, everyone),
@@ -164,6 +168,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     deadline = local_time(terms.deadline_minute * limits.MINUTE_MS)
     return TradeView(
         id=found.id,
+        path=f"/trades/{found.id}",
         badge=badge,
         tone=tone,
         sentence=words.describe(
@@ -175,6 +180,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
             found.reason,
             deadline=deadline.text,
             told=found.told,
+            addressed=found.addressed,
             silent_since=_silent_since(neighbour, now_ms),
         ),
         gives=words.quantity_text(gives),
@@ -189,7 +195,52 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
         steps=STEPS.get((role, found.status), ()),
         has_receipt=found.certificate is not None and found.to_signature is not None,
         ended=found.status in ENDED,
+        changed_ms=found.changed_ms,
     )
+
+
+def _first_seen(trade: TradeView) -> tuple[bool, bool, int]:
+    return trade.ended, "accept" not in trade.steps, -trade.changed_ms
+
+
+def deal_shown(view: View, found: Deal, member: Member) -> TradeView:
+    """Return a trade within the village as one of its two members sees it."""
+    role: Role = "from" if found.from_member == member.id else "to"
+    badge, tone = BADGES[role, found.status]
+    other = members.by_id(view, found.to_member if role == "from" else found.from_member)
+    gives, gets = (_side(view, side) for side in (found.offer, found.request))
+    if role == "to":
+        gives, gets = gets, gives
+    deadline = local_time(found.deadline_minute * limits.MINUTE_MS)
+    name = other.name if other else "a member"
+    return TradeView(
+        id=found.id,
+        path=f"/deals/{found.id}",
+        badge=badge,
+        tone=tone,
+        sentence=words.describe_deal(role, found.status, gives, gets, name, deadline.text),
+        gives=gives,
+        gets=gets,
+        fee="",
+        other_user=name,
+        other_village="",
+        other_village_name="",
+        named_by_them=False,
+        proposed=local_time(found.created_ms),
+        deadline=deadline,
+        steps=STEPS.get((role, found.status), ()),
+        has_receipt=False,
+        ended=found.status in ENDED,
+        changed_ms=found.changed_ms,
+    )
+
+
+def _side(view: View, side: tuple[str, int]) -> str:
+    asset, amount = side
+    if not amount:
+        return words.NOTHING
+    decimals = ledger.asset(view, asset).decimals
+    return f"{amount_text(amount, decimals)} {words.asset_text(asset)}"
 
 
 def payment(view: View, member: Member, form: str) -> str:
@@ -201,7 +252,7 @@ def payment(view: View, member: Member, form: str) -> str:
     [entry] = [each for each in posting.entries if each.amount > 0]
     asset = ledger.asset(view, entry.asset)
     amount = f"{amount_text(entry.amount, asset.decimals)} {words.asset_text(asset.code)}"
-    return f"Paid {amount} to {_holder(view, entry.account)}."
+    return f"Paid {amount} to {holder(view, entry.account)}."
 
 
 def scope(member: Member) -> str:
@@ -220,7 +271,8 @@ def _silent_since(neighbour: Neighbour | None, now_ms: int) -> str:
     return local_time(neighbour.last_contact_ms).text if neighbour.last_contact_ms else ""
 
 
-def _holder(view: View, account: str) -> str:
+def holder(view: View, account: str) -> str:
+    """Return whose account it is, in words."""
     if account == TREASURY:
         return "the treasury"
     member = members.by_id(view, int(account.removeprefix(MEMBER)))

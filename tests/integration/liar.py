@@ -28,12 +28,11 @@ from edge.core.council import Certificate, Seat, Vote
 from edge.core.merkle import Node
 from edge.core.messages import CosignatureLine, Exchange, Names, Push, SubjectMessage
 from edge.core.registry import Location, RegistryEntry
-from edge.core.trade import Quantity, Terms
+from edge.core.trade import Proposal, Quantity, Terms
 from edge.storage import facts, logs, members, neighbours, trades
 from edge.storage.members import Member
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG
-from edge.trade_escrow import Proposal
 from tests.simulation.world import Village, World
 
 HONEST: Final = "ose-missouri-001"

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge import app, cli, control
+from edge import app, cli, commands, control
 from edge.appliance.clock import Clock
+from edge.steward import Box
 
 
 def power_off() -> Any:
@@ -29,13 +30,13 @@ def turn_clock(seconds: int) -> None:
 
 
 def leave_unanswered() -> None:
-    run = control.run
+    run = commands.run
 
-    async def run_and_die(box: control.Box, command: control.AnyCommand) -> object:
+    async def run_and_die(box: Box, command: control.AnyCommand) -> object:
         done = await run(box, command)
         return done if isinstance(command, control.Status) else power_off()
 
-    control.run = run_and_die
+    commands.run = run_and_die
 
 
 def die_at_rename(number: int) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from edge import app, control
 from edge.appliance.clock import Clock
 from edge.appliance.randomness import random_bytes
+from edge.appliance.watchdog import NOBODY, Supervisor
 from edge.config import VillageSettings, load
 from edge.core import limits, registry
 from edge.core.crypto import SecretKey
@@ -53,7 +54,12 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    folder: Path, village: str, *, ahead_s: Callable[[], int] = lambda: 0, **settings: str | float
+    folder: Path,
+    village: str,
+    *,
+    ahead_s: Callable[[], int] = lambda: 0,
+    supervisor: Supervisor = NOBODY,
+    **settings: str | float,
 ) -> AsyncIterator[Served]:
     """Serve a village, made if its folder is not there. `ahead_s`: how wrong its clock is by now;
     settings such as `federation__heartbeat_s`."""
@@ -74,7 +80,7 @@ async def served(
         with mock.patch.object(app, "Clock", turned):
             box = await stack.enter_async_context(app.opened(folder, config))
         ready = asyncio.Event()
-        serving = asyncio.create_task(box.serve(lambda _: ready.set()))
+        serving = asyncio.create_task(box.serve(lambda _: ready.set(), supervisor))
         starting = asyncio.create_task(ready.wait())
         await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
         starting.cancel()

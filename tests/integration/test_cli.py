@@ -3,6 +3,7 @@
 What needs only an answer of the same code runs in this process (`quick`), ten times faster.
 """
 
+import argparse
 import asyncio
 import contextlib
 import io
@@ -24,7 +25,7 @@ import pytest
 from edge import app, cli, config, control
 from edge.appliance import recovery
 from edge.config import VillageSettings
-from edge.core import note
+from edge.core import crypto, note
 from edge.core.invitation import PREFIX
 from edge.errors import Unreachable
 from tests.integration.boxes import Done, RealBox, befriend, environment_of, until, village_edge
@@ -166,7 +167,7 @@ def receipt(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The settled trade's receipt, as the proposer's box writes it."""
     path = tmp_path_factory.mktemp("receipt") / "trade.receipt"
     done = quick("export", "receipt", pair.trade, "--output", path, "--dir", pair.proposer.folder)
-    assert done == Done(0, "", "")
+    assert done == Done(0, f"Wrote {path}.\n", "")
     return path
 
 
@@ -211,7 +212,7 @@ def test_init_shows_the_phrase_once_and_keeps_what_is_private(tmp_path: Path) ->
     seed = recovery.identity_seed(phrase)
     assert (folder / app.IDENTITY).read_text() == f"{seed.hex()}\n"
     files = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    private = {app.IDENTITY, app.TLS_KEY, app.LEDGER}
+    private = {app.IDENTITY, app.TLS_KEY, app.LEDGER, "lock"}
     assert {name for name, mode in files.items() if mode == 0o600} == private
     assert {name for name, mode in files.items() if mode == 0o644} == files.keys() - private
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -220,7 +221,7 @@ def test_init_shows_the_phrase_once_and_keeps_what_is_private(tmp_path: Path) ->
     assert "lat = 38.46\n" in (folder / config.FILE).read_text()
 
     again = village_edge(*line)
-    assert_refused(again, 2, str(folder), "not empty")
+    assert_refused(again, 2, str(folder), "already holds a village")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -295,6 +296,22 @@ def test_init_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_several_inits_of_one_folder_one_is_done_and_whole(tmp_path: Path) -> None:
+    villages = [f"ose-missouri-{number:03}" for number in range(3)]
+    at = ("--name", "Farm", "--lat", "38", "--lon", "-93", "--dir", tmp_path / "village")
+    with ThreadPoolExecutor(3) as pool:
+        lines = [("init", "--id", each, *at) for each in villages]
+        done = list(pool.map(lambda line: village_edge(*line), lines))
+    assert sorted(each.code for each in done) == [0, 2, 2]
+    made = villages[[each.code for each in done].index(0)]
+    for each in done:
+        if each.code:
+            assert_refused(each, 2, "village")
+    assert answer("status", "--dir", tmp_path / "village")["village"] == made
+    assert answer("audit", "--dir", tmp_path / "village")["village"] == made
+    assert list(tmp_path.iterdir()) == [tmp_path / "village"]
+
+
 # Beside a running box, and without one
 
 
@@ -302,16 +319,24 @@ def test_status_says_who_and_where_as_programs_need_it(pair: Pair) -> None:
     shown = answer("status", "--dir", pair.proposer.folder)
     assert shown.keys() == {
         *("village", "name", "version", "serving", "federation_url", "page_urls"),
-        *("verifier_key", "log", "neighbours", "open_trades", "warnings"),
+        *("verifier_key", "log", "neighbours", "open_trades"),
+        *("health", "reasons", "disk", "clock"),
     }
     assert shown["federation_url"].startswith("https://127.0.0.1:")
     key = note.VerifierKey.from_text(shown["verifier_key"])
     secret = app.read_identity(pair.proposer.folder)
     assert (key.name, key.algorithm, key.public) == (MISSOURI, note.ED25519, secret.public)
     assert shown["serving"] is True
-    assert shown["log"].keys() == {"size", "root", "cosigned_size", "cosigned_by"}
+    assert shown["log"].keys() == {
+        *("size", "root", "time", "cosigned_size", "cosigned_by", "cosigners"),
+    }
+    assert shown["disk"].keys() == {"free_bytes", "total_bytes"}
+    assert shown["clock"] in ("synchronized", "unconfirmed")
+    assert (shown["health"] == "All is well.") is (shown["reasons"] == [])
     (neighbour,) = shown["neighbours"]
-    assert neighbour.keys() == {"village", "last_contact", "clock_difference_s", "trouble"}
+    assert neighbour.keys() == {
+        *("village", "last_contact", "is_silent", "clock_difference_s", "trouble"),
+    }
     assert (neighbour["village"], neighbour["clock_difference_s"]) == (CALIFORNIA, 0)
 
 
@@ -332,6 +357,7 @@ def test_every_look_is_the_same_beside_a_box_and_without_one(tmp_path: Path, pai
         ("export", "trades"),
         ("export", "receipt", pair.trade),
         ("audit", "--json"),
+        ("member", "list", "--json"),
     )
     beside, without = (
         together(*((*look, "--dir", place) for look in looks[:2]))
@@ -345,21 +371,27 @@ def test_every_look_is_the_same_beside_a_box_and_without_one(tmp_path: Path, pai
     assert status["log"]["cosigned_by"] == [CALIFORNIA]
     assert peers["neighbours"][0].keys() == {
         *("village", "name", "addresses", "records_held", "holds_of_ours", "last_contact"),
-        *("open_trades", "trouble"),
+        *("open_trades", "trouble", "lines"),
     }
+    assert json.loads(without[0].out)["health"] == "Not all is well: the box is not running."
     assert trades[0].keys() == {
         *("id", "trade_id", "from_village", "to_village", "offer", "request", "status"),
         *("subject", "deadline", "from_user", "to_user", "fee", "message"),
     }
+    public = json.loads(beside[4].out)
+    assert public[0].keys() == trades[0].keys() - {"from_user", "to_user", "fee", "message"}
+    assert (public[0]["id"], public[0]["trade_id"]) == (pair.trade, trades[0]["trade_id"])
     assert (trades[0]["from_user"], trades[0]["offer"]) == ("Alice", {"AT": "100.00"})
-    assert not {"from_user", "to_user", "message"} & json.loads(beside[4].out)[0].keys()
     audited = json.loads(beside[6].out)
     assert (audited["agrees"], audited["settled"], len(audited["copies"])) == (True, 1, 1)
+    alice = {"id": 1, "name": "Alice", "steward": False, "balance": "400.00", "assets": 2}
+    assert json.loads(beside[7].out) == [alice]
 
 
 def still(shown: Any) -> Any:
     """Return an answer without what goes on while a box runs."""
-    moving = {"serving", "page_urls", "last_contact", "last_sync"}
+    moving = {"serving", "page_urls", "last_contact", "last_sync", "is_silent"}
+    moving |= {"health", "reasons", "disk"}
     if isinstance(shown, dict):
         return {name: still(value) for name, value in shown.items() if name not in moving}
     return [still(each) for each in shown] if isinstance(shown, list) else shown
@@ -376,6 +408,8 @@ def test_every_change_is_the_same_beside_a_box_and_without_one(box: RealBox) -> 
         ("consume", "NAME", "NAME Corn", "0.5"),
         ("limit", "NAME", "AT", "20"),
         ("peer", "invite", "--hours", "1"),
+        ("member", "pin", "NAME", "--pin", "4321"),
+        ("member", "steward", "NAME"),
     )
 
     def done_for(name: str) -> list[Any]:
@@ -390,7 +424,9 @@ def test_every_change_is_the_same_beside_a_box_and_without_one(box: RealBox) -> 
     assert box.stop() == 0
     without = done_for("Bob")
     assert [each.keys() for each in beside] == [each.keys() for each in without]
-    assert (beside[0], without[0]) == ({"member": "Alice"}, {"member": "Bob"})
+    for each, name in ((beside, "Alice"), (without, "Bob")):
+        assert each[0] == {"member": name, "steward": False}
+        assert each[8:] == [{"member": name}, {"member": name, "steward": True}]
     counted = [each["record"] for each in beside[1:7] + without[1:7]]
     assert counted == sorted(counted)
     # A new resource is two records, catalogue and declaration.
@@ -425,7 +461,11 @@ def test_a_trade_can_be_made_without_a_box_of_ones_own(tmp_path: Path, pair: Pai
     try:
         done = json.loads(quick("trade", "reject", rejected, *theirs).out)
         assert done["status"] == "REJECTED"
-        assert_refused(quick("trade", "accept", rejected, *theirs[1:]), 1, "REJECTED")
+        assert_refused(
+            quick("trade", "accept", rejected, *theirs[1:]),
+            1,
+            "the trade was declined: it can no longer be accepted",
+        )
         assert_refused(quick("trade", "cancel", accepted, *theirs[1:]), 1)
         done = json.loads(village_edge("trade", "accept", accepted, *theirs).out)
         assert done["status"] == "SETTLED"
@@ -469,6 +509,8 @@ def test_arguments_that_argparse_refuses(home: Path) -> None:
         assert done.err.splitlines()[-1].startswith("village-edge"), done
         assert "Traceback" not in done.err
     assert village_edge("status", "--verbose", "--dir", home).code == 2
+    done = village_edge("audit", "--dir", home, VILLAGE_EDGE_LISTEN_PAG="127.0.0.1:1")
+    assert_refused(done, 2, "listen.pag")
     assert village_edge("--version").out.startswith("village-edge ")
 
 
@@ -502,9 +544,13 @@ def test_what_the_ledger_refuses_is_1_and_what_cannot_be_meant_is_2(home: Path) 
         (("member", "add", "Treasury", "--pin", "1234"), 1, "Treasury"),
         (("member", "add", "Carol", "--pin", "123"), 2, "PIN"),
         (("member", "add", "", "--pin", "1234"), 2, "name"),
+        (("member", "pin", "Nobody", "--pin", "1234"), 1, "'Nobody'"),
+        (("member", "pin", "Alice", "--pin", "123"), 2, "PIN"),
+        (("member", "steward", "Nobody"), 1, "'Nobody'"),
         (("trade", "propose", "Alice", "Bob", "--offer", "1", "AT", "--request", "1", "X"), 2, "@"),
         (("trade", "accept", "0123456789abcdef"), 1, "0123456789abcdef"),
         (("trade", "accept", "../.."), 1, "no trade"),
+        (("trade", "accept", "012"), 2, "too short: give at least 4 letters"),
         (("export", "receipt", "0123"), 1, "0123"),
         (("peer", "add", "hello"), 2, PREFIX),
         (("peer", "add", PREFIX), 2, "whole line"),
@@ -536,6 +582,74 @@ def test_a_pin_comes_by_standard_input(home: Path) -> None:
     ):
         assert_refused(quick(*line, name, stdin=typed), 2, said)
     assert quick(*line, "Dora", stdin="Grüße 1\n".encode()).code == 0
+
+
+def test_stewards_are_made_and_unmade(home: Path) -> None:
+    at = ("--dir", home)
+    assert quick("member", "add", "Carol", "--pin", "1234", "--steward", *at).out == (
+        "Carol is a steward now.\n"
+    )
+    assert quick("member", "list", *at).out.splitlines() == [
+        "Alice  100.00 AT, 1 asset",
+        "Bob  0.00 AT, 0 assets",
+        "Carol  0.00 AT, 0 assets  steward",
+    ]
+    last = quick("member", "steward", "Carol", "--remove", *at)
+    assert_refused(last, 1, "Carol is the only steward: make somebody else one first")
+    assert quick("member", "steward", "bob", *at).out == "Bob is a steward now.\n"
+    done = quick("member", "steward", "Carol", "--remove", *at)
+    assert done.out == "Carol is no steward now.\n"
+    assert [each["steward"] for each in answer("member", "list", *at)] == [False, True, False]
+
+
+def test_a_pin_is_reset(home: Path) -> None:
+    def kept() -> tuple[str, int]:
+        with contextlib.closing(sqlite3.connect(home / app.LEDGER)) as conn:
+            sql = "SELECT pin_hash, session_epoch FROM member WHERE name = 'Alice'"
+            found: tuple[str, int] = conn.execute(sql).fetchone()
+            return found
+
+    before = kept()
+    done = quick("member", "pin", "alice", "--dir", home, stdin=b"a new one\n")
+    assert done.out == "Alice has a new PIN, and is signed out everywhere.\n"
+    pin_hash, epoch = kept()
+    assert (crypto.check_pin(pin_hash, "a new one"), epoch) == (True, before[1] + 1)
+
+
+def test_output_that_cannot_be_written_is_2(home: Path) -> None:
+    line = [sys.executable, "-m", "edge", "status", "--dir", str(home)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, check=False)
+    said = b"village-edge: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *line], stderr=subprocess.PIPE, check=False
+    )
+    assert closed.returncode == 2
+    assert closed.stderr.startswith(b"village-edge: standard output is closed")
+    assert closed.stderr.count(b"\n") == 1
+    silent = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&- <&-', "sh", *line], stdout=subprocess.PIPE, check=False
+    )
+    assert silent.returncode == 0
+    assert MISSOURI.encode() in silent.stdout
+
+
+def test_a_pipe_that_nobody_writes_to_is_an_empty_file(home: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert_refused(village_edge("import", "registry", pipe, "--dir", home), 2, "registry")
+    assert_refused(village_edge("verify", "/dev/stdin", stdin=b"{}"), 2, "receipt")
+
+
+def test_an_empty_ledger_is_damaged_and_stays_as_it_is(home: Path) -> None:
+    ledger = home / app.LEDGER
+    for name in home.glob(f"{app.LEDGER}*"):
+        name.unlink()
+    ledger.touch()
+    for command in ("status", "audit", "serve"):
+        assert_refused(quick(command, "--dir", home), 4, "it is empty")
+    assert ledger.read_bytes() == b""
 
 
 def test_the_environment_counts(home: Path) -> None:
@@ -796,7 +910,7 @@ def test_verify_takes_a_good_receipt_anywhere(receipt: Path, tmp_path: Path) -> 
     assert done.out.startswith("The receipt holds.") and "settled" in done.out
     shown = answer("verify", tmp_path / "copy")
     assert shown.keys() == {
-        *("outcome", "trade_id", "from_village", "to_village", "offer", "request"),
+        *("outcome", "id", "trade_id", "from_village", "to_village", "offer", "request"),
         *("subject", "signed_by"),
     }
     assert (shown["outcome"], shown["offer"], shown["request"]) == (
@@ -847,22 +961,26 @@ def test_verify_refuses_every_other_receipt(receipt: Path, tmp_path: Path) -> No
 
 def test_a_registry_travels_as_a_file(pair: Pair, home: Path, tmp_path: Path) -> None:
     path = tmp_path / "federation_registry.json"
-    done = village_edge("export", "registry", "--output", path, "--dir", pair.proposer.folder)
-    assert done == Done(0, "", "")
+    line = ("export", "registry", "--output", path, "--dir", pair.proposer.folder)
+    path.write_text("mine")
+    assert_refused(quick(*line), 2, str(path), "there already", "--force")
+    assert path.read_text() == "mine"
+    assert village_edge(*line, "--force") == Done(0, f"Wrote {path}.\n", "")
     entries = json.loads(path.read_text())
     assert [each["village_id"] for each in entries] == [MISSOURI, CALIFORNIA]
     texas = ("--dir", found(tmp_path / "texas", "ose-texas-001"))
-    assert village_edge("import", "registry", path, *texas).out == "Villages taken in: 2.\n"
+    said = village_edge("import", "registry", path, *texas).out
+    assert said == "Villages in the file: 2. New here: 2.\n"
     peers = answer("peer", "list", *texas)
     assert peers["neighbours"] == []
     assert [(each["village"], each["source"]) for each in peers["candidates"]] == [
         (CALIFORNIA, "import"),
         (MISSOURI, "import"),
     ]
-    assert answer("import", "registry", path, *texas) == {"villages": 2}
+    assert answer("import", "registry", path, *texas) == {"villages": 2, "new": 0}
 
     beside = answer("import", "registry", path, "--dir", pair.acceptor.folder)
-    assert beside == {"villages": 1}  # without its own entry
+    assert beside == {"villages": 1, "new": 0}  # without its own entry
     entries[1]["name"] = "Another Farm"
     path.write_text(json.dumps(entries))
     for folder in (texas[1], pair.acceptor.folder):
@@ -883,6 +1001,80 @@ def test_an_export_that_cannot_be_written_is_named(home: Path, tmp_path: Path) -
     done = quick("export", "trades", "--output", tmp_path / "no" / "file", "--dir", home)
     assert_refused(done, 2, str(tmp_path / "no" / "file"))
     assert json.loads(quick("export", "trades", "--dir", home).out) == []
+
+
+# Words
+
+
+def test_what_was_entered_is_said_in_words(home: Path) -> None:
+    at = ("--dir", home)
+    first = 6
+    for number, (line, said) in enumerate(
+        (
+            (("pay", "alice", "Bob", "12.5"), "Paid 12.50 AT from Alice to Bob"),
+            (("pay", "Bob", "treasury", "1"), "Paid 1.00 AT from Bob to the treasury"),
+            (("issue", "treasury", "7"), "Issued 7.00 AT to the treasury"),
+            (("limit", "Bob", "AT", "20"), "Bob may go down to -20.00 AT"),
+            (("limit", "Bob", "AT", "0"), "Bob may not go below 0.00 AT"),
+        ),
+        first - 2,
+    ):
+        assert quick(*line, *at) == Done(0, f"{said} (record {number}).\n", "")
+    done = quick("declare", "Bob", "Solar Panel", "2", *at)
+    assert done.out == "Entered 2 Solar Panel for Bob (record 10).\n"
+    once = ("consume", "Bob", "Solar Panel", "--id", "once", *at)
+    for _ in range(2):
+        assert quick(*once).out == "Took out 1 Solar Panel of Bob (record 11).\n"
+
+
+def test_a_line_is_said_in_words(pair: Pair) -> None:
+    line = ("limit", CALIFORNIA, "AT", "1000", "--dir", pair.proposer.folder)
+    said = f"{CALIFORNIA} may come to owe this village 1000.00 AT (record "
+    assert quick(*line).out.startswith(said)
+
+
+def test_each_trade_has_one_id_here_and_can_be_named_by_its_trade_id(pair: Pair) -> None:
+    for box in (pair.proposer, pair.acceptor):
+        shown = asyncio.run(box.trade(pair.trade))
+        by_id, by_trade_id = (
+            quick("export", "receipt", name, "--dir", box.folder)
+            for name in (shown["id"], shown["trade_id"])
+        )
+        assert by_id.code == 0 and by_id == by_trade_id
+
+
+def test_a_proposal_to_nobody_says_so_where_it_is_and_not_where_it_comes_from(pair: Pair) -> None:
+    known, unknown = PROPOSE, [word.replace("Bob@", "Bobb@") for word in PROPOSE]
+    ours, theirs = (("--dir", box.folder) for box in (pair.proposer, pair.acceptor))
+    ids = []
+    for line in (known, unknown):
+        made = answer(*line, *ours)
+        ids.append(made["id"])
+        asyncio.run(until(lambda: pair.acceptor.trade(ids[-1]), "the proposal has come"))
+    asyncio.run(until(lambda: is_told(pair.proposer, ids), "both are known to have come"))
+    here = [asyncio.run(pair.proposer.trade(id_))["message"] for id_ in ids]
+    assert here[0].replace("Bob", "Bobb") == here[1]
+    assert "if nobody answers, check the name" in here[0]
+    there = asyncio.run(pair.acceptor.trade(ids[1]))["message"]
+    assert "Addressed to Bobb, and nobody here has that name" in there and "Waiting" not in there
+    assert_refused(quick("trade", "accept", ids[1], *theirs), 1, "addressed to nobody here")
+    for id_ in ids:
+        assert quick("trade", "cancel", id_, *ours).code == 0
+
+
+async def is_told(box: RealBox, ids: list[str]) -> bool:
+    shown = [await box.trade(id_) for id_ in ids]
+    return not any("has not been reached yet" in each["message"] for each in shown)
+
+
+def test_help_describes_every_argument() -> None:
+    todo = [cli.parser()]
+    for parser in todo:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                todo += action.choices.values()
+            else:
+                assert action.help, f"{parser.prog}: {action.dest}"
 
 
 # The demo

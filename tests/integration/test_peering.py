@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from edge import control, peering
+from edge import commands, control, peering
 from edge.core import canonical, crypto, invitation, limits, messages, names, registry
 from edge.core.crypto import SecretKey
 from edge.core.invitation import Invitation
@@ -190,7 +190,7 @@ async def test_a_lost_answer_is_asked_for_again(missouri: Served, california: Se
 
     box = await california.app.box(serving=True)
     with pytest.raises(Unreachable):
-        await control.run(msgspec.structs.replace(box, post_to=lose), control.PeerAdd(line))
+        await commands.run(msgspec.structs.replace(box, post_to=lose), control.PeerAdd(line))
     assert await villages_of(missouri) == [CALIFORNIA]
     assert await villages_of(california) == []
     with pytest.raises(BoxError):  # until then, the inviter's own words are a stranger's
@@ -287,7 +287,9 @@ async def test_an_inviters_false_answer_is_refused(
 
     box = await california.app.box(serving=True)
     with pytest.raises((BadSignature, Malformed)):
-        await control.run(msgspec.structs.replace(box, post_to=false_answer), control.PeerAdd(line))
+        await commands.run(
+            msgspec.structs.replace(box, post_to=false_answer), control.PeerAdd(line)
+        )
     assert await villages_of(california) == []
     assert await california.ask(control.PeerAdd(line)) == {"neighbour": MISSOURI}
     assert invited.village_id == MISSOURI

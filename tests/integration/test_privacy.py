@@ -24,13 +24,16 @@ import aiohttp
 import msgspec
 import pytest
 
-from edge import app, control, desk, peering, trade_escrow
+from edge import app, control, desk, market, peering, trade_escrow
 from edge.core import crypto, limits, messages
 from edge.core.crypto import SecretKey
 from edge.core.messages import Register
+from edge.core.trade import Proposal
 from edge.errors import LimitExceeded
 from edge.federation_client import SYNC_PATH, TRADE_PATH
+from edge.market import Ask
 from edge.storage import members, neighbours, trades
+from edge.storage.tx import Tx
 from edge.transport import tls
 from edge.transport.client import Endpoint
 from edge.transport.routes import VILLAGES_PATH
@@ -350,7 +353,7 @@ async def exchanged(sender: Village, receiver: Village) -> list[Letter]:
 
 def propose(here: Village, to_user: str) -> bytes:
     xanthippe = next(iter(PEOPLE))
-    proposal = trade_escrow.Proposal(CALIFORNIA, to_user, ("AT", "30"), ("Zircon Lathe", "1"))
+    proposal = Proposal(CALIFORNIA, to_user, ("AT", "30"), ("Zircon Lathe", "1"))
     made = here.now(lambda tx: trade_escrow.propose(tx, members.named(tx, xanthippe), proposal))
     return made.subject
 
@@ -379,6 +382,50 @@ async def test_names_travel_once_in_the_proposal(two: tuple[Village, Village]) -
     for village in two:
         known = village.look(lambda view: trades.by_subject(view, subject))
         assert known.status == "SETTLED"
+
+
+WRITTEN: Final = "one whirligig, to be fetched"  # what a member writes for all to read
+
+
+async def test_a_listing_names_nobody(two: tuple[Village, Village]) -> None:
+    """Its text goes to the neighbours, into no log, and out of their boxes when it is taken back;
+    who made it is told to whom is bound with them, and not before."""
+    here, there = two
+    xanthippe, _, zebulon, _ = PEOPLE
+    ask = Ask("offer", "Zircon Lathe", "3", price="30", text=WRITTEN)
+    id_ = there.now(lambda tx: market.list_goods(tx, members.named(tx, zebulon), ask))
+    letters = await exchanged(here, there)
+    assert any(WRITTEN.encode() in each.body for each in letters)
+    assert not any(words_in(each.body, PRIVATE) for each in letters)
+
+    def answer(tx: Tx) -> bytes:
+        proposal = market.proposal(tx, CALIFORNIA, id_, "2")
+        return trade_escrow.propose(tx, members.named(tx, xanthippe), proposal).subject
+
+    subject = here.now(answer)
+    letters = await exchanged(here, there) + await exchanged(there, here)
+    assert {word for each in letters for word in words_in(each.body, PRIVATE)} == {xanthippe}
+    there.now(
+        lambda tx: trade_escrow.accept(
+            tx, members.named(tx, zebulon), trades.by_subject(tx, subject)
+        )
+    )
+    letters = await exchanged(there, here)
+    told = [each for each in letters if words_in(each.body, (zebulon,))]
+    assert {each.sender for each in told} == {CALIFORNIA}
+    for each in told:
+        message = messages.decode_exchange(each.body)
+        assert not words_in(msgspec.json.encode(message.listings), PRIVATE)
+        without = [msgspec.structs.replace(about, names=None) for about in message.subjects]
+        assert not words_in(msgspec.json.encode(without), PRIVATE)
+
+    there.now(lambda tx: market.take_back(tx, members.named(tx, zebulon), id_))
+    assert WRITTEN in "".join(here.conn.iterdump())
+    await exchanged(there, here)
+    for village in two:
+        assert WRITTEN not in "".join(village.conn.iterdump())
+        for (record,) in village.conn.execute("SELECT record FROM entry"):
+            assert not words_in(record, (*PRIVATE, WRITTEN))
 
 
 async def test_why_a_trade_ended_does_not_travel(two: tuple[Village, Village]) -> None:

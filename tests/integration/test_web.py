@@ -17,10 +17,12 @@ from aiohttp.test_utils import TestServer
 
 from edge import desk, trade_escrow
 from edge.core import crypto, receipt
-from edge.core.trade import Role, Status
+from edge.core.trade import Proposal, Role, Status
 from edge.errors import DiskFull
-from edge.storage import members, trades
+from edge.storage import endings, members, trades
+from edge.storage.endings import ENDED_PER_MEMBER_MAX
 from edge.storage.trades import Trade
+from edge.storage.tx import Tx
 from edge.transport import tls
 from edge.web import views
 from edge.web.frame import HEADERS
@@ -198,6 +200,42 @@ async def test_a_changed_pin_ends_old_sessions(pair: Pair, alice: Browser) -> No
     assert 'action="/sign-in"' in await alice.get()
     await alice.sign_in("Alice", "another")
     assert alice.status == 200
+
+
+async def test_a_copy_of_a_cookie_is_worth_nothing_after_signing_out(
+    pair: Pair, alice: Browser, browser: Open
+) -> None:
+    """And what the member has signed in to elsewhere stays."""
+    elsewhere = await browser(pair.a)
+    await elsewhere.sign_in("Alice")
+    await alice.get()
+    copies = {cookie.key: cookie.value for cookie in alice.session.cookie_jar}
+
+    async def is_let_in() -> bool:
+        url = pair.a.server.make_url("/")
+        async with aiohttp.request("GET", url, cookies=copies) as response:
+            return "Sign out" in await response.text()
+
+    assert await is_let_in()
+    await alice.send("/sign-out")
+    assert not await is_let_in()
+    assert "Sign out" in await elsewhere.get()
+
+
+async def test_who_signs_out_very_often_is_signed_out_everywhere_and_takes_no_room(
+    pair: Pair, alice: Browser
+) -> None:
+    def sign_out(tx: Tx) -> None:
+        for number in range(ENDED_PER_MEMBER_MAX + 1):
+            endings.end(tx, 1, f"session {number}", 1_000)
+
+    await pair.a.store.write(sign_out)
+    assert 'action="/sign-in"' in await alice.get()
+    count = "SELECT count(*) FROM ended_session"
+    assert await pair.a.store.read(lambda view: view.one(count)) == (0,)
+    await pair.a.store.write(lambda tx: endings.end(tx, 1, "old", -10_000))
+    await pair.a.store.write(lambda tx: endings.end(tx, 1, "new", 1_000))
+    assert await pair.a.store.read(lambda view: view.one(count)) == (1,)
 
 
 @pytest.mark.parametrize("value", ["", "x", "AAAA", "é", "A" * 4_000, '"a;b"'])
@@ -508,7 +546,7 @@ async def test_accepting_what_was_withdrawn(pair: Pair, alice: Browser, bob: Bro
     await pair.a.client.exchange(CALIFORNIA)
     await bob.post(f"/trades/{known.id}/accept", fields)
     assert bob.status == 409
-    assert "The trade is CANCELLED" in text_of(bob.text)
+    assert "The trade was withdrawn: it can no longer be accepted." in text_of(bob.text)
     assert "Ended: Alice withdrew it. Nothing was held." in text_of(bob.text)
 
 
@@ -604,7 +642,7 @@ async def test_names_from_a_neighbour_are_only_text_and_marked_as_theirs(
 ) -> None:
     await pair.b.member("<b>Eve</b> & co", "1234")
     await pair.b.store.write(lambda tx: desk.declare(tx, "<b>Eve</b> & co", "Solar Panel", "1"))
-    proposal = trade_escrow.Proposal(MISSOURI, "Alice", ("SOLAR-PANEL", "1"), ("AT", "5"))
+    proposal = Proposal(MISSOURI, "Alice", ("SOLAR-PANEL", "1"), ("AT", "5"))
     await pair.b.store.write(
         lambda tx: trade_escrow.propose(tx, members.named(tx, "<b>Eve</b> & co"), proposal)
     )

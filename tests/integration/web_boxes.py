@@ -16,14 +16,17 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from edge import desk, peering, trade_escrow
-from edge.core import crypto
+from edge import desk, peering, steward, trade_escrow
+from edge.appliance.health import Disk
+from edge.core import crypto, messages
 from edge.core.registry import Location
 from edge.errors import Unreachable
 from edge.federation_client import FederationClient
+from edge.health import Health, Now, gather
 from edge.storage import database
 from edge.storage.store import Store
-from edge.storage.tx import Identity
+from edge.storage.tx import Identity, View
+from edge.transport.client import Endpoint
 from edge.web.handlers import Shop
 from edge.web.pages import make_page
 
@@ -70,6 +73,8 @@ class WebBox:
         self.name = name
         self.now_ms = START_MS
         self.monotonic_s = 1_000.0
+        self.disk = Disk(free_bytes=20_000_000_000, total_bytes=30_000_000_000)
+        self.clock_differences_s: dict[str, int] = {}
         self.kicked: list[str] = []
         self.broken: list[AssertionError] = []
         self._wire = wire
@@ -106,7 +111,11 @@ class WebBox:
         return make_page(
             Shop(
                 runner=self.store,
+                committed=self.store.committed,
                 kick=self.kick,
+                announce=self.client.kick_all,
+                join=self.join,
+                health=self.health,
                 session_key=bytes(32),
                 village=self.village,
                 village_name=self.name,
@@ -119,13 +128,41 @@ class WebBox:
             )
         )
 
+    async def join(self, line: str) -> str:
+        box = steward.Box(
+            self.store, self.client, self._post_to, self.profile, 0, self.health, serving=True
+        )
+        return await steward.join(box, line)
+
+    async def _post_to(self, village: str, _: Endpoint, path: str, body: bytes) -> bytes:
+        if self._wire.cut or village not in self._wire.boxes:
+            raise Unreachable(f"{village} does not answer")
+        other, message = self._wire.boxes[village], messages.decode_register(body)
+        answered = await other.store.write(lambda tx: peering.answer(tx, message, other.profile))
+        return messages.encode(answered)
+
+    def health(self, view: View) -> Health:
+        return gather(
+            view,
+            Now(
+                ms=self.now_ms,
+                disk=self.disk,
+                clock="synchronized",
+                serving=True,
+                is_checked=True,
+                page_urls=("http://localhost:7480/",),
+                heartbeat_s=60,
+                clock_difference_s=self.clock_differences_s.get,
+            ),
+        )
+
     def kick(self, village: str) -> None:
         self.kicked.append(village)
         self.client.kick(village)
 
-    async def member(self, name: str, pin: str = "") -> None:
+    async def member(self, name: str, pin: str = "", *, steward: bool = False) -> None:
         hashed = hash_pin(pin or PINS[name])
-        await self.store.write(lambda tx: desk.add_member(tx, name, hashed))
+        await self.store.write(lambda tx: desk.add_member(tx, name, hashed, steward))
 
 
 async def befriend(a: WebBox, b: WebBox) -> None:

@@ -112,6 +112,7 @@ class Laws:
         self.books: dict[str, Book] = defaultdict(Book)
         self.lowered: dict[tuple[str, str, str], int] = {}  # what a lowered limit found in use
         self.certified: dict[bytes, str] = {}
+        self.listed: dict[tuple[str, str], int] = {}  # how much there was, by village and id
         self._checked: set[tuple[bytes, bytes]] = set()  # subjects and certificates
         self._seen: dict[str, int] = {}  # how many changes each disk had, when last looked at
         world.after_commit = self.committed
@@ -126,6 +127,7 @@ class Laws:
         self._log(village, book)
         self._balances(village, book)
         self._trades(village, book)
+        self._stock(village)
 
     def check(self) -> None:
         """Look at all disks together."""
@@ -155,6 +157,7 @@ class Laws:
             self._nothing_left(village)
             self._audit(village)
             self._whole_copies(village)
+            self._listings(village)
             self._receipts(village)
         self._mirrors()
 
@@ -253,6 +256,28 @@ class Laws:
                 raise LawBroken(
                     "status follows the log",
                     f"{subject.hex()[:8]} is {status} at {village.name}, which never held",
+                )
+
+    def _stock(self, village: Village) -> None:
+        """What is left of a listing is what was listed but for what bound trades move."""
+        taken: Counter[str] = Counter()
+        for listing, side, terms_bytes in village.conn.execute(
+            "SELECT l.id, l.side, t.terms FROM listing l JOIN trade t ON t.listing = l.id"
+            " WHERE l.village = ? AND l.side IS NOT NULL AND t.role = 'to'"
+            " AND t.status IN ('ACCEPTED', 'HELD', 'SETTLED')",
+            (village.name,),
+        ):
+            item = json.loads(terms_bytes)["request" if side == "offer" else "offer"]
+            taken[listing] += item["amount"]
+        for listing, left in village.conn.execute(
+            "SELECT id, quantity FROM listing WHERE village = ? AND side IS NOT NULL",
+            (village.name,),
+        ):
+            listed = self.listed.setdefault((village.name, listing), left)
+            if left != listed - taken[listing]:
+                raise LawBroken(
+                    "stock follows the trades",
+                    f"{left} left at {village.name} of {listed}, {taken[listing]} taken",
                 )
 
     # Villages together
@@ -372,6 +397,19 @@ class Laws:
         for _, owner, size in self._copied(village):
             if size != len(self.books[owner].records):
                 raise LawBroken("copies are true", f"{village.name} has not all of {owner}'s log")
+
+    def _listings(self, village: Village) -> None:
+        """What it shows of each neighbour's listings is what the neighbour shows, as far as clocks
+        that go apart let them."""
+        shown = (
+            "SELECT id, version, ends_minute, side, asset, quantity, price_asset, price, text"
+            " FROM listing WHERE village = ? AND side IS NOT NULL AND ends_minute > ? ORDER BY id"
+        )
+        soon = self.world.now_ms // 60_000 + 180
+        for _, owner, _ in self._copied(village):
+            there = self.world.villages[owner].conn.execute(shown, (owner, soon)).fetchall()
+            if village.conn.execute(shown, (owner, soon)).fetchall() != there:
+                raise LawBroken("listings agree", f"{village.name} shows others of {owner}")
 
     def _receipts(self, village: Village) -> None:
         for subject, (kind, _) in self.books[village.name].ended.items():

@@ -11,13 +11,16 @@ from collections.abc import Callable, Coroutine
 from itertools import combinations
 from typing import Any, Final
 
-from edge import desk, trade_escrow
+from edge import desk, market, trade_escrow
+from edge.core import names
 from edge.core.accounts import clearing_account
+from edge.core.trade import Proposal
 from edge.errors import BoxError, Refused, Unreachable
-from edge.storage import ledger, logs, members, neighbours, trades
+from edge.market import Ask
+from edge.storage import ledger, listings, logs, members, neighbours, trades
+from edge.storage.listings import Query
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
-from edge.trade_escrow import Proposal
 from tests.simulation.laws import LawBroken, Laws
 from tests.simulation.world import Village, World
 
@@ -116,6 +119,9 @@ class Story:
             (9, self._accept),
             (1, self._reject),
             (1, self._cancel),
+            (4, self._list),
+            (1, self._take_back),
+            (3, self._answer_listing if self.proposals_left else self._accept),
             (3, self._pay),
             (1, self._relimit),
             (9, self._exchange),
@@ -136,9 +142,13 @@ class Story:
         to_user = rng.choice(self.people[other.name]) if rng.random() < 0.95 else "Nobody"
         token = ("AT", f"{rng.randint(1, 60)}.{rng.randint(0, 99):02}")
         goods = self._goods(village, other)
+        offer: tuple[str, str] | None
+        request: tuple[str, str] | None
         offer, request = rng.choice(((token, goods), (goods, token)))
         if rng.random() < 0.1:
             request = self._goods(other, village)
+        elif rng.random() < 0.12:
+            offer, request = rng.choice(((None, goods), (goods, None)))
         deadline_s = rng.choice((60, 600, 3_600, 86_400, 7 * 86_400))
         fee = rng.choice((0, 0, 1, 100, rng.randint(1, 500)))
         proposal = Proposal(other.name, to_user, offer, request, deadline_s)
@@ -147,6 +157,53 @@ class Story:
             trade_escrow.propose(tx, members.named(tx, person), proposal, fee)
 
         return self._ask("propose", village, propose)
+
+    def _list(self) -> Act:
+        rng = self.rng
+        village, other = rng.sample(self.all, 2)
+        person = rng.choice(self.people[village.name])
+        item, quantity = self._goods(village, other)
+        price_asset, price = rng.choice((("AT", "3.33"), ("AT", ""), self._goods(village, other)))
+        side = rng.choice(("offer", "offer", "want"))
+        ask = Ask(side, item, quantity, price_asset, price, "to be fetched", rng.randint(1, 20))  # type: ignore[arg-type]
+        return self._ask(
+            "list", village, lambda tx: market.list_goods(tx, members.named(tx, person), ask)
+        )
+
+    def _take_back(self) -> Act:
+        village, pick = self.rng.choice(self.all), self.rng.randrange(1_000)
+
+        def take_back(tx: Tx) -> None:
+            found = listings.search(tx, Query(village=village.name), tx.minute)
+            if found:
+                chosen = found[pick % len(found)]
+                assert chosen.member is not None
+                member = members.by_id(tx, chosen.member)
+                assert member is not None
+                market.take_back(tx, member, chosen.id)
+                self.world.counts["take back asked"] += 1
+
+        return self._ask("take back", village, take_back)
+
+    def _answer_listing(self) -> Act:
+        """Propose what answers one of the neighbours' listings, as last heard."""
+        self.proposals_left -= 1
+        rng = self.rng
+        village, other = rng.sample(self.all, 2)
+        person = rng.choice(self.people[village.name])
+        pick, amount = rng.randrange(1_000), rng.choice(("1", "1", "2", ""))
+
+        def propose(tx: Tx) -> None:
+            found = listings.search(tx, Query(village=other.name), tx.minute)
+            if found:
+                chosen = found[pick % len(found)]
+                item = chosen.goods.item
+                asked = amount or names.amount_text(item.amount, item.decimals)  # all of it
+                proposal = market.proposal(tx, other.name, chosen.id, asked)
+                trade_escrow.propose(tx, members.named(tx, person), proposal)
+                self.world.counts["answer asked"] += 1
+
+        return self._ask("answer", village, propose)
 
     def _goods(self, village: Village, other: Village) -> tuple[str, str]:
         owner = self.rng.choice((village, other)).name
@@ -316,14 +373,21 @@ class Story:
         return not self._count("status IN ('ACCEPTED', 'HELD')")
 
     def _is_quiet(self) -> bool:
-        """Nothing is left to say on any trade, and each has the whole log of the other."""
+        """Nothing is left to say on any trade or listing, and each has the other's whole log."""
         sizes = {v.name: v.look(lambda view: logs.size_of(view, OWN_LOG)) for v in self.all}
         whole = all(
             logs.size_of(View(village.conn), copy.log) == sizes[copy.village]
             for village in self.all
             for copy in village.look(neighbours.everyone)
         )
-        return whole and not self._count("closed = 0")
+        told = not any(
+            listings.changed(
+                View(self.world.villages[copy.village].conn), copy.village, copy.listings_have
+            )
+            for village in self.all
+            for copy in village.look(neighbours.everyone)
+        )
+        return whole and told and not self._count("closed = 0")
 
     def _count(self, condition: str) -> int:
         sql = f"SELECT count(*) FROM trade WHERE {condition}"
@@ -331,8 +395,14 @@ class Story:
 
     def _count_ends(self) -> None:
         for village in self.all:
-            for role, status in village.conn.execute("SELECT role, status FROM trade"):
+            for role, status, listing, terms in village.conn.execute(
+                "SELECT role, status, listing, terms FROM trade"
+            ):
                 self.world.note(f"{role} {status}")
+                if listing:
+                    self.world.note(f"answer {status}")
+                if b'"amount":0}' in terms:
+                    self.world.note(f"gift {status}")
 
 
 def play(seed: int) -> tuple[Counter[str], str]:

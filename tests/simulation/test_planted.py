@@ -14,9 +14,11 @@ from edge import trade_escrow
 from edge.core import checkpoint, council, trade
 from edge.core.accounts import Entry
 from edge.core.council import Vote
+from edge.core.listing import Side
 from edge.core.messages import CosignatureLine, SubjectMessage
+from edge.core.records import Operation
 from edge.core.trade import Facts
-from edge.storage import holds, ledger, logs, outbox, trades
+from edge.storage import holds, ledger, listings, logs, outbox, trades
 from edge.storage.members import Member
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
@@ -24,7 +26,7 @@ from edge.storage.writer import Writer
 from tests.simulation.laws import LawBroken
 from tests.simulation.swaps import play
 
-SEEDS_MAX: Final = 40
+SEEDS_MAX: Final = 60
 
 Patch = pytest.MonkeyPatch
 Plant = Callable[[Patch], None]
@@ -50,7 +52,7 @@ def a_clock_releases_a_bound_hold(patch: Patch) -> None:
             bound = known.status in ("ACCEPTED", "HELD")
             if bound and known.terms.deadline_minute < tx.minute:
                 entries = trade.entries(known.terms, known.role, f"member:{known.member}")
-                ledger.end_hold(tx, entries, settled=False)
+                ledger.end_hold(tx, entries)
                 tx.run("UPDATE trade SET status = 'ABORTED' WHERE subject = ?", known.subject)
         return right(tx)
 
@@ -76,20 +78,27 @@ def one_vote_of_two_makes_a_certificate(patch: Patch) -> None:
 
 @plant("balances follow the log")
 def a_trade_settles_twice(patch: Patch) -> None:
-    right = ledger.end_hold
+    right = ledger.post
 
-    def wrong(tx: Tx, entries: Sequence[Entry], settled: bool) -> None:
-        right(tx, entries, settled)
-        if settled:
-            ledger._add(tx, entries, "posted")
+    def wrong(
+        tx: Tx, index: int, operation: Operation, entries: Sequence[Entry], stamp_ms: int
+    ) -> None:
+        right(tx, index, operation, entries, stamp_ms)
+        if operation == "trade":
+            right(tx, -index, operation, entries, stamp_ms)
 
-    patch.setattr(ledger, "end_hold", wrong)
+    patch.setattr(ledger, "post", wrong)
 
 
 @plant("balances follow the log")
 def a_released_hold_is_posted(patch: Patch) -> None:
     right = ledger.end_hold
-    patch.setattr(ledger, "end_hold", lambda tx, entries, settled: right(tx, entries, True))
+
+    def wrong(tx: Tx, entries: Sequence[Entry]) -> None:
+        right(tx, entries)
+        ledger.post(tx, -tx.next_index, "trade", entries, tx.stamp_ms)
+
+    patch.setattr(ledger, "end_hold", wrong)
 
 
 @plant("set-asides add up")
@@ -148,6 +157,24 @@ def a_cosignature_is_sent_without_being_stored(patch: Patch) -> None:
 
     patch.setattr(logs, "_cosign", cosign)
     patch.setattr(logs, "cosignature_for", lambda view, log, village: kept.get((log, village)))
+
+
+@plant("stock follows the trades")
+def an_aborted_trade_does_not_put_back_what_it_took(patch: Patch) -> None:
+    right = listings.take
+
+    def wrong(tx: Tx, id_: str, side: Side, asset: str, amount: int) -> int | None:
+        return right(tx, id_, side, asset, max(amount, 0))
+
+    patch.setattr(listings, "take", wrong)
+
+
+@plant("listings agree")
+def what_is_taken_back_is_only_deleted(patch: Patch) -> None:
+    def wrong(tx: Tx, village: str, id_: str) -> None:
+        tx.run("DELETE FROM listing WHERE village = ? AND id = ?", village, id_)
+
+    patch.setattr(listings, "take_back", wrong)
 
 
 @plant("one statement")

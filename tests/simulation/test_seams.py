@@ -8,11 +8,11 @@ import pytest
 
 from edge import desk, peering, trade_escrow
 from edge.core import limits
+from edge.core.trade import Proposal
 from edge.errors import Unreachable
 from edge.storage import audit, members, neighbours, trades
 from edge.storage.trades import Trade
 from edge.storage.writer import last_stamp_ms
-from edge.trade_escrow import Proposal
 from tests.simulation.world import Crashed, Village, World
 
 A, B = "ose-missouri-001", "ose-california-001"

@@ -11,10 +11,10 @@ from edge import desk
 from edge.core import canonical, checkpoint, council, crypto, merkle, records, trade
 from edge.core.accounts import AssetKind, Entry
 from edge.core.records import LimitChange, Posting
-from edge.storage import logs, trades
+from edge.storage import ledger, logs, trades
 from edge.storage.audit import audit
 from edge.storage.tx import OWN_LOG, Tx, View, position
-from tests.storage.tampering import COPY, Evil, Story, flipped, found_in
+from tests.storage.tampering import COPY, Evil, Story, agreed, flipped, found_in
 from tests.storage.villages import START_MS, Village
 
 
@@ -51,6 +51,13 @@ def raw(record: bytes) -> Callable[[Tx], None]:
         tx._appended[-1] = (position(OWN_LOG, 0, index), merkle.leaf_hash(record), record)
 
     return append
+
+
+def issued_in_the_history(tx: Tx) -> None:
+    """The treasury's row of it is kept, and what it has; the other account's balance is not."""
+    stamp_ms, index = tx.stamp_ms, tx.next_index
+    moved("issue", ("issuance", "AT", -5), ("treasury", "AT", 5))(tx)
+    ledger.post(tx, index, "issue", [Entry("treasury", "AT", 5)], stamp_ms)
 
 
 ALICE, CAROL, PANEL = "member:1", "member:2", "SOLAR-PANEL"
@@ -190,7 +197,11 @@ EVIL: Final[dict[str, tuple[Callable[[Tx], Any], str]]] = {
     ),
     "a payment that is kept nowhere": (
         moved("pay", (ALICE, "AT", -5), (CAROL, "AT", 5)),
-        "balance of member:1 in AT: debits_posted",
+        "movement of member:1 in AT by record 15: its row: expected one, found none",
+    ),
+    "an issue that only the history knows": (
+        issued_in_the_history,
+        "balance of issuance in AT: debits_posted",
     ),
 }
 
@@ -199,7 +210,7 @@ EVIL: Final[dict[str, tuple[Callable[[Tx], Any], str]]] = {
 def test_an_evil_record_is_named(evil_a: Evil, fn: Callable[[Tx], Any], expected: str) -> None:
     index = evil_a.size
     evil_a.write(fn)
-    where = "" if expected.startswith("balance") else f"record {index}: "
+    where = "" if expected.startswith(("balance", "movement")) else f"record {index}: "
     assert found_in(evil_a.conn).startswith(where + expected)
 
 
@@ -259,7 +270,7 @@ def test_stamps_grow_from_batch_to_batch(evil_a: Evil) -> None:
         write(tx)
 
     evil_a.write(write_both, later_ms=150_000)
-    audit(View(evil_a.conn))
+    agreed(evil_a.conn)
     index = evil_a.size
     evil_a.write(write, later_ms=150_001)
     expected = f"record {index}: its stamp goes back: expected {stamp_ms + 1} or later, found "
@@ -376,6 +387,9 @@ def test_an_end_that_the_rows_do_not_know_is_named(evil_b: Evil, story: Story) -
     """The record is as it should be; balances, and the trade's row, are not."""
     subject = open_subject(evil_b.conn)
     evil_b.write(end(records.SettleRecord, subject, votes_for(story, subject, "COMMIT")))
+    where = f"movement of member:1 in AT by record {evil_b.size - 1}"
+    assert found_in(evil_b.conn) == f"{where}: its row: expected one, found none"
+    evil_b.write(lambda tx: post_in_the_history(tx, subject))
     expected = f"trade {subject.hex()[:16]}: its status: expected SETTLED, found ACCEPTED"
     assert found_in(evil_b.conn) == expected
     evil_b.write(
@@ -388,6 +402,14 @@ def test_an_end_that_the_rows_do_not_know_is_named(evil_b: Evil, story: Story) -
     assert found_in(evil_b.conn).startswith(
         "balance of clearing:ose-missouri-001 in AT: debits_posted: "
     )
+
+
+def post_in_the_history(tx: Tx, subject: bytes) -> None:
+    """Move the member's and the treasury's legs of a trade, as the log's last record says."""
+    known, index = trades.by_subject(tx, subject), tx.next_index - 1
+    legs = trade.member_entries(known.terms, known.role, f"member:{known.member}")
+    minute = records.decode(logs.record_at(tx, OWN_LOG, index)).minute
+    ledger.post(tx, index, "trade", legs, minute * 60_000)
 
 
 def append_hold(
@@ -650,7 +672,7 @@ def test_another_certificate_than_the_records_is_named(b: sqlite3.Connection) ->
         b.execute(change, (canonical.encode(turned), status))
         assert ": its certificate: expected Certificate(value=" in found_in(b)
         b.execute(change, (text, status))
-    audit(View(b))
+    agreed(b)
 
 
 # What another village's log says
@@ -711,7 +733,7 @@ def test_what_means_nothing_in_another_log_is_left_alone(
         later_ms=300_000,
     )
     told_by(evil_a, story.b, b)
-    audit(View(b))
+    agreed(b)
 
 
 def test_a_copy_that_begins_with_another_record_is_named(b: sqlite3.Connection) -> None:

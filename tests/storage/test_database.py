@@ -45,10 +45,13 @@ def test_where_there_is_no_village(path: Path, open_: object) -> None:
     assert not path.exists()
 
 
-def test_an_empty_file_is_no_village(path: Path) -> None:
+@pytest.mark.parametrize("open_", [database.open_writer, database.open_reader])
+def test_an_empty_file_is_a_damaged_one_and_stays_empty(path: Path, open_: object) -> None:
+    assert callable(open_)
     path.touch()
-    with pytest.raises(ConfigError, match="there is no village in"):
-        database.open_reader(path)
+    with pytest.raises(CorruptDatabase, match="it is empty"):
+        open_(path)
+    assert path.read_bytes() == b""
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -184,11 +187,11 @@ def test_what_was_said_is_kept(path: Path, table: str) -> None:
         "INSERT INTO statement VALUES (zeroblob(32), 0, 0, 'perhaps')",
         "INSERT INTO asset VALUES (0, 'AT', 'promise', 2)",
         "INSERT INTO asset VALUES (0, 'AT', 'token', 7)",
-        "INSERT INTO balance VALUES ('a', 'AT', -1, 0, 0, 0, 0, 0)",
-        "INSERT INTO balance VALUES ('a', 'AT', 0, 9007199254740992, 0, 0, 0, 0)",
-        "INSERT INTO balance VALUES ('a', 'AT', 0, 0, 0, 0, -1, 0)",
-        "INSERT INTO balance VALUES ('a', 'AT', 9007199254740991, 0, 1, 0, 0, 0)",
-        "INSERT INTO balance VALUES ('a', 'AT', 0, 9007199254740991, 0, 1, 0, 0)",
+        "INSERT INTO balance VALUES ('a', 'AT', -1, 0, 0, 0, 0, 0, NULL)",
+        "INSERT INTO balance VALUES ('a', 'AT', 0, 9007199254740992, 0, 0, 0, 0, NULL)",
+        "INSERT INTO balance VALUES ('a', 'AT', 0, 0, 0, 0, -1, 0, NULL)",
+        "INSERT INTO balance VALUES ('a', 'AT', 9007199254740991, 0, 1, 0, 0, 0, NULL)",
+        "INSERT INTO balance VALUES ('a', 'AT', 0, 9007199254740991, 0, 1, 0, 0, NULL)",
     ],
 )
 def test_a_value_out_of_bounds_is_refused(conn: sqlite3.Connection, sql: str) -> None:

@@ -17,6 +17,7 @@ from edge import desk, trade_escrow
 from edge.core import limits, records
 from edge.core.accounts import Asset, Counters, Entry, debits
 from edge.core.records import LimitChange
+from edge.core.trade import Proposal
 from edge.errors import (
     BoxError,
     ConfigError,
@@ -91,6 +92,13 @@ def giving(entries: list[Entry]) -> Counter[Place]:
 
 def taking(entries: list[Entry]) -> Counter[Place]:
     return giving([Entry(entry.account, entry.asset, -entry.amount) for entry in entries])
+
+
+def end_hold(tx: Tx, entries: list[Entry], settled: bool) -> None:
+    ledger.end_hold(tx, entries)
+    if settled:
+        index = tx.append(records.AssetRecord(tx.minute, "GOLD", "resource", 0))
+        ledger.post(tx, index, "trade", entries, tx.stamp_ms)
 
 
 # Steps that a ledger may be asked for
@@ -214,7 +222,7 @@ class Both:
             return
         self.done["settled" if settled else "released"] += 1
         deal = self.held.pop(slot)
-        self._do(lambda tx: ledger.end_hold(tx, deal.entries, settled), allowed=True)
+        self._do(lambda tx: end_hold(tx, deal.entries, settled), allowed=True)
         self.book.going -= giving(deal.entries)
         self.book.coming -= taking(deal.entries)
         if settled:
@@ -379,12 +387,12 @@ def test_a_bad_amount_is_refused_everywhere(village: Village, amount: str) -> No
         lambda tx: trade_escrow.propose(
             tx,
             members.named(tx, "Alice"),
-            trade_escrow.Proposal("ose-california-001", "Bob", ("AT", amount), ("Flour", "1")),
+            Proposal("ose-california-001", "Bob", ("AT", amount), ("Flour", "1")),
         ),
         lambda tx: trade_escrow.propose(
             tx,
             members.named(tx, "Alice"),
-            trade_escrow.Proposal("ose-california-001", "Bob", ("Flour", "1"), ("AT", amount)),
+            Proposal("ose-california-001", "Bob", ("Flour", "1"), ("AT", amount)),
         ),
     ]
     if amount not in ("0", "0.00"):
@@ -643,7 +651,7 @@ def test_what_is_held_has_room_to_be_posted(village: Village) -> None:
     ]
     village.write(lambda tx: logs.append_asset(tx, Asset("SOLAR-PANEL", "resource", 0)))
     village.write(lambda tx: ledger.hold(tx, entries))
-    village.write(lambda tx: ledger.end_hold(tx, entries, settled=False))
+    village.write(lambda tx: end_hold(tx, entries, settled=False))
     set_counters(village, CLEARING, credits_posted=BOUND - 99)
     error = refused(village, lambda tx: ledger.hold(tx, entries))
     assert error.detail == f"an account's count of AT would pass {BOUND}"
@@ -652,7 +660,7 @@ def test_what_is_held_has_room_to_be_posted(village: Village) -> None:
     village.write(lambda tx: ledger.hold(tx, entries))
     village.write(lambda tx: desk.pay(tx, "Alice", "Carol", "1"))
     refused(village, lambda tx: desk.pay(tx, "Alice", "Carol", "0.51"))
-    village.write(lambda tx: ledger.end_hold(tx, entries, settled=True))
+    village.write(lambda tx: end_hold(tx, entries, settled=True))
 
 
 def test_a_hold_that_cannot_be_is_undone_by_itself(village: Village) -> None:
@@ -664,7 +672,7 @@ def test_a_hold_that_cannot_be_is_undone_by_itself(village: Village) -> None:
         Entry(CLEARING, "FLOUR", -1),
     ]
     village.write(lambda tx: ledger.hold(tx, entries))
-    village.write(lambda tx: ledger.end_hold(tx, entries, settled=False))
+    village.write(lambda tx: end_hold(tx, entries, settled=False))
     set_counters(village, CLEARING, credits_posted=BOUND - 99)
     before = village.conn.execute("SELECT * FROM balance").fetchall()
 
@@ -683,7 +691,7 @@ def test_ending_what_was_never_held_stops_everything(village: Village) -> None:
     entries = [Entry("member:1", "AT", -100), Entry("member:2", "AT", 100)]
     village.write(lambda tx: desk.pay(tx, "Alice", "Carol", "1"))
     with pytest.raises(AssertionError, match="debits_pending of member:1 would fall below zero"):
-        village.write(lambda tx: ledger.end_hold(tx, entries, settled=True))
+        village.write(lambda tx: end_hold(tx, entries, settled=True))
     with pytest.raises(AssertionError, match="reserved of member:1 would fall below zero"):
         village.write(lambda tx: ledger.unreserve(tx, entries[:1]))
 

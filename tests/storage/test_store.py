@@ -449,3 +449,32 @@ def test_what_was_acknowledged_is_there_after_kill_9(
     assert writer.run([pay], START_MS) == [(report.size, None)]
     audit(View(conn))
     conn.close()
+
+
+async def test_committed_tells_of_batches_on_disk_and_of_no_others(
+    village: Village, path: Path
+) -> None:
+    async with opened(village, path) as own:
+        stamp = await own.committed(-1)
+        waiting = [asyncio.create_task(own.committed(stamp)) for _ in range(3)]
+        with pytest.raises(LimitExceeded):
+            await own.write(lambda tx: desk.pay(tx, "Carol", "Alice", "1"))
+        stamps = await asyncio.gather(*(own.write(lambda tx: tx.stamp_ms) for _ in range(5)))
+        async with asyncio.timeout(SOON_S):
+            told = await asyncio.gather(*waiting)
+            assert all(stamp < each <= max(stamps) for each in told)
+            assert await own.committed(min(stamps) - 1) == max(stamps)
+        later = asyncio.create_task(own.committed(max(stamps)))
+        await asyncio.sleep(0)
+        assert not later.done()
+        later.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await later
+
+
+async def test_committed_begins_where_the_database_is(village: Village, path: Path) -> None:
+    """A box that begins again knows of no stamp that it did not use."""
+    async with opened(village, path) as own:
+        used = await own.write(lambda tx: (desk.pay(tx, "Alice", "Carol", "1"), tx.stamp_ms)[1])
+    async with opened(village, path) as again:
+        assert await again.committed(-1) >= used

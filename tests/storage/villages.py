@@ -12,13 +12,13 @@ from typing import Final, TypeVar
 from edge import desk, peering, trade_escrow
 from edge.core import crypto, messages
 from edge.core.registry import Location
+from edge.core.trade import Proposal
 from edge.federation_client import compose, receive
 from edge.storage import database, members, trades
 from edge.storage.members import Member
 from edge.storage.trades import Trade
 from edge.storage.tx import Identity, Tx, View
 from edge.storage.writer import Writer
-from edge.trade_escrow import Proposal
 
 T = TypeVar("T")
 START_MS: Final = 1_760_000_000_000

@@ -151,7 +151,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, toml: str, named: str) -
         ("listen=", "listen."),
         ("=", "--set ="),
         ("listen.page", "section.key=value"),
-        ("village.lat=north", "float"),
+        ("village.lat=north", "village.lat is a number, not 'north'"),
         ("village.lat=nan", "latitude"),
         ("village.lon=181", "longitude"),
         ("village.lat=-90.1", "latitude"),
@@ -170,6 +170,44 @@ def test_a_mistake_in_a_flag_or_variable_is_named(tmp_path: Path, flag: str, nam
         name = f"VILLAGE_EDGE_{place.replace('.', '_')}".upper()
         detail = refusal(tmp_path, environment={name: value})
         assert name in detail or named in detail
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[lisen]\n", "there is no section [lisen]"),
+        ("[listen]\npge = ''", "there is no setting listen.pge"),
+        ("[listen]\npage = 5", "listen.page is a text in quotes, not 5"),
+        (
+            "[federation]\nheartbeat_s = 0",
+            "federation.heartbeat_s is a number from 0.05 to 3600, not 0",
+        ),
+        (
+            "[federation]\nadvertise = 'a:1'",
+            "federation.advertise is a list of texts in quotes, not 'a:1'",
+        ),
+        (
+            "[trade]\nfee_basis_points = 2001",
+            "trade.fee_basis_points is a whole number from 0 to 2000, not 2001",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_plain_words(tmp_path: Path, toml: str, said: str) -> None:
+    assert refusal(tmp_path, toml) == f"{tmp_path / config.FILE}: {said}"
+
+
+def test_what_is_missing_is_told_in_plain_words(tmp_path: Path) -> None:
+    path = tmp_path / config.FILE
+    path.write_text('[village]\nid = "ose-missouri-001"\nname = "Farm"\nlat = 1.0\n')
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path, {})
+    assert caught.value.detail == f"{path}: [village] lon is missing"
+
+
+def test_a_variable_that_is_no_setting_is_told_without_a_village() -> None:
+    config.check_environment({"VILLAGE_EDGE_LISTEN_PAGE": "", config.FOLDER_VARIABLE: "x", "A": ""})
+    with pytest.raises(ConfigError, match="VILLAGE_EDGE_LISTEN_PAG: there is no setting"):
+        config.check_environment({"VILLAGE_EDGE_LISTEN_PAG": ""})
 
 
 def test_the_source_of_a_wrong_value_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from edge.core import (
     crypto,
     invitation,
     limits,
+    listing,
     merkle,
     messages,
     note,
@@ -284,10 +285,16 @@ def test_the_stale_request_problem() -> None:
 
 def test_a_members_program_posts_the_trade() -> None:
     posted = member_trade.decode(example("member-trade"))
-    alice = Member(1, "Alice", "", session_epoch=0)
+    alice = Member(1, "Alice", "", session_epoch=0, steward=False)
     proposal = member_trade.proposal_of(posted, MISSOURI, alice)
     assert (proposal.to_village, proposal.to_user) == (CALIFORNIA, "Bob")
     assert (proposal.offer, proposal.request) == (("AT", "100"), ("SOLAR-PANEL", "1"))
+
+
+def test_a_listing_is_one() -> None:
+    shown = msgspec.json.decode(example("listing"), type=listing.Listing)
+    listing.check(shown)
+    assert canonical.encode(shown) == example("listing")
 
 
 def test_the_status_table_is_the_codes() -> None:

@@ -33,6 +33,15 @@ PEERS = {
             "last_contact": 0,
             "open_trades": 2,
             "trouble": "it has signed two logs",
+            "lines": [
+                {
+                    "asset": "AT",
+                    "balance": "-5.00",
+                    "on_hold": "1.00",
+                    "line": "1000.00",
+                    "room": "994.00",
+                }
+            ],
         }
     ],
     "candidates": [
@@ -43,11 +52,20 @@ STATUS = {
     "village": "ose-missouri-001",
     "name": "Factor e Farm",
     "version": "0.1.0",
+    "health": "All is well.",
     "serving": True,
+    "disk": {"free_bytes": 12_340_000_000, "total_bytes": 30_000_000_000},
+    "clock": "unconfirmed",
     "federation_url": "https://10.0.0.1:7440",
     "page_urls": ["http://localhost:7480/"],
     "verifier_key": "ose-missouri-001+00000000+AAAA",
-    "log": {"size": 3, "root": "ff", "cosigned_size": 2, "cosigned_by": ["ose-texas-001"]},
+    "log": {
+        "size": 3,
+        "root": "ff",
+        "time": 1_760_000_040,
+        "cosigned_size": 2,
+        "cosigned_by": ["ose-texas-001"],
+    },
     "neighbours": [
         {
             "village": "ose-texas-001",
@@ -57,7 +75,6 @@ STATUS = {
         }
     ],
     "open_trades": 1,
-    "warnings": ["the clock jumped"],
 }
 
 
@@ -80,6 +97,7 @@ def test_peers() -> None:
     for said in (
         "10.0.0.2:7440, t.example:7440",
         "last contact never; 5 of its records here, 7 of ours there; open trades: 2",
+        "AT: balance -5.00, on hold 1.00, line 1000.00, room 994.00",
         "no new trades with it: it has signed two logs",
         "ose-ohio-001  Ohio  has offered itself (register)",
     ):
@@ -98,23 +116,24 @@ def test_status() -> None:
         "http://localhost:7480/",
         "3 records, root ff",
         "2 records, by ose-texas-001",
+        "health      All is well.",
+        "newest of 2025-10-09 08:54:00 UTC",
+        "disk        12.3 GB free of 30.0 GB",
+        "no time service says that it has set it",
         "its clock is 3600 s from this one",
         "no new trades with it: it has signed two logs",
-        "warning     the clock jumped",
         "2025-10-09 08:53:20 UTC",
     ):
         assert said in text
-    log = {"size": 1, "root": "ff", "cosigned_size": 0, "cosigned_by": []}
+    log = {"size": 1, "root": "ff", "time": 0, "cosigned_size": 0, "cosigned_by": []}
     calm = STATUS | {
         "log": log,
         "neighbours": [],
-        "warnings": [],
         "federation_url": "",
         "serving": False,
     }
     text = "\n".join(shown.status(calm))
     assert "nobody yet" in text and "no address yet" in text and "not running" in text
-    assert "warning" not in text
 
 
 def test_an_audit() -> None:
@@ -132,6 +151,7 @@ def test_an_audit() -> None:
 def test_a_proof() -> None:
     answer: dict[str, object] = {
         "outcome": "settled",
+        "id": "0101010101010101",
         "trade_id": "a1b2",
         "from_village": "ose-missouri-001",
         "to_village": "ose-california-001",
@@ -145,11 +165,32 @@ def test_a_proof() -> None:
     assert "settled, certified by ose-california-001 and ose-missouri-001" in text
     assert "ose-missouri-001 gives 100.00 AT" in text
     assert "ose-california-001 gives 1 SOLAR-PANEL" in text
+    assert "trade     0101010101010101, trade_id a1b2" in text
 
 
 def test_small_answers() -> None:
-    assert list(shown.member({"member": "Alice"})) == ["Alice is a member now."]
-    assert list(shown.record({"record": 7})) == ["Done: record 7 of the log."]
+    alice = {"member": "Alice", "steward": False}
+    assert list(shown.member(alice)) == ["Alice is a member now."]
+    assert list(shown.member(alice | {"steward": True})) == ["Alice is a steward now."]
+    assert list(shown.steward(alice)) == ["Alice is no steward now."]
+    assert list(shown.steward(alice | {"steward": True})) == ["Alice is a steward now."]
+    assert list(shown.pin(alice)) == ["Alice has a new PIN, and is signed out everywhere."]
+    paid = {"record": 7, "message": "Paid 12.50 AT from Alice to Clara"}
+    assert list(shown.record(paid)) == ["Paid 12.50 AT from Alice to Clara (record 7)."]
+    taken_in = list(shown.taken_in({"villages": 2, "new": 1}))
+    assert taken_in == ["Villages in the file: 2. New here: 1."]
+
+
+def test_members() -> None:
+    assert list(shown.members([])) == [
+        "No members yet: add one with `village-edge member add NAME`."
+    ]
+    bob = {"id": 1, "name": "Bob", "steward": False, "balance": "12.50", "assets": 1}
+    carol = {"id": 2, "name": "Carol", "steward": True, "balance": "0.00", "assets": 2}
+    assert list(shown.members([bob, carol])) == [
+        "Bob  12.50 AT, 1 asset",
+        "Carol  0.00 AT, 2 assets  steward",
+    ]
 
 
 def test_times() -> None:

@@ -1,6 +1,7 @@
 """A trade's terms, its table of states, its legs, and the one function that says what is next."""
 
 import itertools
+import re
 from typing import Any, get_args
 
 import msgspec
@@ -53,7 +54,9 @@ def test_the_table_of_states() -> None:
             continue
         with pytest.raises(WrongState) as error:
             trade.after(status, event)
-        assert error.value.detail == f"the trade is {status}: {event} is not possible"
+        detail = error.value.detail
+        assert detail.startswith(f"the trade {trade.HOW_IT_STANDS[status]}: ")
+        assert not re.search(r"[A-Z]", detail), "a status is no plain word"
 
 
 def test_what_has_ended_stays_so_and_all_else_can_end() -> None:
@@ -238,7 +241,7 @@ def test_legs_sum_to_zero_and_mirror_each_other() -> None:
     ],
 )
 def test_a_fee_is_rounded_up(asset: str, amount: str, basis_points: int, fee: int) -> None:
-    assert trade.fee(asset, amount, basis_points) == fee
+    assert trade.fee((asset, amount), basis_points) == fee
 
 
 # Terms
@@ -270,7 +273,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"seats": (SEATS[0], Seat(A, KEYS[C].public))}, "a village has two seats"),
     ({"seats": (SEATS[0], Seat(B, KEYS[A].public))}, "a key has two seats"),
     ({"seats": THREE[1:]}, "a party has no seat"),
-    ({"offer": Quantity("AT", "token", 2, 0)}, "malformed offer"),
+    ({"offer": Quantity("SOLAR-PANEL", "resource", 0, 0)}, "malformed offer"),
+    ({"request": Quantity("FLOUR", "resource", 0, 0)}, "malformed request"),
     ({"offer": Quantity("AT", "token", 2, -1)}, "malformed offer"),
     ({"offer": Quantity("AT", "token", 2, limits.AMOUNT_MINOR_MAX + 1)}, "malformed offer"),
     ({"offer": Quantity("AT", "token", 3, 1)}, "malformed offer"),

@@ -14,7 +14,7 @@ from edge.core.trade import ENDED, Quantity, Role, Status, Terms
 MISSOURI, CALIFORNIA = "ose-missouri-001", "ose-california-001"
 DEADLINE = "Tue 24 Nov 2026, 08:50 UTC"
 PANEL = Quantity("SOLAR-PANEL", "resource", 0, 1)
-EVERY = [(role, status) for role in ("from", "to") for status in Status]
+EVERY: list[tuple[Role, Status]] = [(role, status) for role in ("from", "to") for status in Status]
 
 
 def terms(offer: Quantity | None = None, request: Quantity = PANEL, from_fee: int = 0) -> Terms:
@@ -59,12 +59,30 @@ def test_a_proposal_says_whom_it_waits_for_what_is_set_aside_and_when_that_comes
     assert said("from", Status.PENDING, terms(from_fee=100)) == (
         "Waiting for Bob of ose-california-001 to accept or decline. Your 100.00 AT and the fee of "
         "1.00 AT are set aside, and come back if Bob declines, if the offer is withdrawn, or if "
-        f"nobody has accepted it by {DEADLINE}."
+        f"nobody has accepted it by {DEADLINE}. That village does not say who its members are: if "
+        "nobody answers, check the name."
     )
     assert said("to", Status.PENDING) == (
         "Waiting for your answer. Once accepted, your 1 Solar Panel is held until the trade has "
         f"ended. Nothing is held now, and without an answer the offer ends after {DEADLINE}."
     )
+
+
+def test_a_proposal_to_a_name_that_nobody_has_says_so_where_it_came_and_only_there() -> None:
+    """The proposer hears the same as for a known name: who is a member is not given away."""
+    for yours in (True, False):
+        assert said("to", Status.PENDING, addressed="nobody", yours=yours) == (
+            "Addressed to Bob, and nobody here has that name: nobody can accept it. Nothing is "
+            f"held, and it ends by itself after {DEADLINE}."
+        )
+    hint = "check the name"
+    assert hint in said("from", Status.PENDING)
+    assert hint not in said("from", Status.PENDING, told=False)
+    assert hint not in said("from", Status.PENDING, addressed="listing")
+    others = [
+        (role, status) for role, status in EVERY if (role, status) != ("from", Status.PENDING)
+    ]
+    assert not any(hint in said(role, status) for role, status in others)
 
 
 def test_a_proposal_that_has_not_arrived_says_so() -> None:

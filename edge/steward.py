@@ -1,0 +1,81 @@
+"""What a steward has the box do that takes more than one transaction: a PIN, a new neighbour. The
+commands and the pages of the desk both come here."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from edge import desk, peering
+from edge.core import crypto, invitation, messages, names
+from edge.errors import PeerError, Refused, Unreachable
+from edge.federation_client import FederationClient
+from edge.health import Health
+from edge.peering import Profile
+from edge.storage.tx import Runner, View
+from edge.transport.client import Endpoint
+
+TELL_S_MAX = 10
+_log = logging.getLogger(__name__)
+PostTo = Callable[[str, Endpoint, str, bytes], Awaitable[bytes]]
+
+
+class Box(msgspec.Struct, frozen=True):
+    """The parts of a box. `post_to` speaks to a village that is no neighbour yet."""
+
+    runner: Runner
+    client: FederationClient
+    post_to: PostTo
+    profile: Profile
+    fee_basis_points: int
+    health: Callable[[View], Health]
+    serving: bool
+
+
+async def add_member(runner: Runner, name: str, pin: str, steward: bool) -> str:
+    """Add a member; return the name. Raises InvalidInput, or Conflict if the name is taken."""
+    name = names.member_name(name)
+    pin_hash = await hash_pin(pin)
+    await runner.write(lambda tx: desk.add_member(tx, name, pin_hash, steward))
+    return name
+
+
+async def reset_pin(runner: Runner, name: str, pin: str) -> str:
+    """Give a member another PIN; return the name. Raises InvalidInput, UnknownMember."""
+    pin_hash = await hash_pin(pin)
+    member = await runner.write(lambda tx: desk.reset_pin(tx, name, pin_hash))
+    return member.name
+
+
+async def hash_pin(pin: str) -> str:
+    """Hash a PIN off the loop, slow as that is. Raises InvalidInput if no member may have it."""
+    return await asyncio.to_thread(crypto.hash_pin, desk.check_pin_text(pin))
+
+
+async def join(box: Box, line: str) -> str:
+    """Take up an invitation; return the village that is a neighbour now.
+
+    Raises InvalidInput, BadSignature, Unreachable, or what the inviter answers.
+    """
+    invited = invitation.from_text(line)
+    message = await box.runner.write(lambda tx: peering.take_up(tx, invited))
+    endpoint = Endpoint(invited.addresses, invited.spki_sha256)
+    body = messages.encode(message)
+    answer = await box.post_to(invited.village_id, endpoint, peering.REGISTER_PATH, body)
+    answered = messages.decode_registered(answer)
+    await box.runner.write(lambda tx: peering.complete(tx, invited, message, answered, box.profile))
+    await tell(box, invited.village_id)
+    return invited.village_id
+
+
+async def tell(box: Box, village: str) -> None:
+    """Tell a neighbour what is stored. If that fails, what was done is done all the same, and a box
+    that serves goes on trying."""
+    try:
+        async with asyncio.timeout(TELL_S_MAX):
+            await box.client.exchange(village)
+    except (Unreachable, PeerError, Refused, TimeoutError) as error:
+        _log.info("%s has not been told yet: %s", village, error)
+        if box.serving:
+            box.client.kick(village)

@@ -1,0 +1,55 @@
+"""A member's trades of both kinds, with other villages and at home, in one order: the latest
+proposed first."""
+
+from typing import Final
+
+import msgspec
+
+from edge.core.trade import ENDED, Status
+from edge.storage import deals, trades
+from edge.storage.deals import Deal
+from edge.storage.members import Member
+from edge.storage.trades import Trade
+from edge.storage.tx import View
+
+Swap = Trade | Deal
+Place = tuple[int, str]  # of the last one seen: when it was proposed, and its id
+OPEN: Final = frozenset(Status) - ENDED
+_PLACES: Final = (
+    "SELECT created_ms, substr(lower(hex(subject)), 1, 16) AS id, subject, status,"
+    " neighbour AS village FROM trade WHERE member = ?1"
+    " UNION ALL SELECT created_ms, id, NULL, status, '' FROM deal"
+    " WHERE ?1 IN (from_member, to_member)"
+)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which ones; `village` is a neighbour, empty for those at home, None for any."""
+
+    statuses: frozenset[Status] = frozenset(Status)
+    village: str | None = None
+
+
+def page(
+    view: View, member: Member, wanted: Wanted, limit: int, before: Place | None = None
+) -> list[Swap]:
+    """Return at most `limit` of a member's, those proposed before a place."""
+    marks = ", ".join("?" for _ in wanted.statuses)
+    rows = view.all(
+        f"SELECT id, subject FROM ({_PLACES}) WHERE status IN ({marks})"  # noqa: S608
+        " AND village = coalesce(?, village) AND (created_ms, id) < (?, ?)"
+        " ORDER BY created_ms DESC, id DESC LIMIT ?",
+        member.id,
+        *sorted(wanted.statuses),
+        wanted.village,
+        *(before or (1 << 62, "")),
+        limit,
+    )
+    return [
+        trades.by_subject(view, subject) if subject else deals.named(view, id_)
+        for id_, subject in rows
+    ]
+
+
+def place_of(swap: Swap) -> Place:
+    return swap.created_ms, swap.id

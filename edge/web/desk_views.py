@@ -1,0 +1,337 @@
+"""What the steward's desk shows, gathered from one consistent state of the ledger."""
+
+from typing import Final
+
+import msgspec
+
+from edge import desk
+from edge.core import limits, words
+from edge.core.accounts import TREASURY
+from edge.core.names import TOKEN, amount_text
+from edge.core.trade import ENDED, Status
+from edge.errors import UnknownMember
+from edge.health import CLOCK_TEXT, Contact, Health, clock_text, disk_text
+from edge.storage import deals, ledger, logs, members, neighbours, trades
+from edge.storage.deals import Deal
+from edge.storage.members import Member
+from edge.storage.neighbours import Neighbour
+from edge.storage.trades import Trade
+from edge.storage.tx import OWN_LOG, View
+from edge.web import views
+from edge.web.views import Balance, Time
+
+MEMBERS_SHOWN_MAX: Final = 500
+TRADES_SHOWN_MAX: Final = 500
+ASSETS_SHOWN_MAX: Final = 1_000
+SOURCES: Final = {"register": "offered itself", "import": "from a registry file"}
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """`cosigned`: each neighbour, and how much of the log it has cosigned."""
+
+    health: Health
+    disk: str
+    clock: str
+    now: Time
+    newest: Time
+    cosigned: list[tuple[str, str]]
+    members: int
+    stewards: list[str]
+
+
+class People(msgspec.Struct, frozen=True):
+    """`count`: all members whose name has what was looked for; the first of them are `shown`."""
+
+    shown: list[desk.Listed]
+    count: int
+    names: list[str]
+    treasury: list[str]
+    resources: list[str]
+
+
+class Person(msgspec.Struct, frozen=True):
+    member: Member
+    is_last_steward: bool
+    balances: list[Balance]
+    assets: list[str]
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """One line in words: `balance` says who owes whom."""
+
+    asset: str
+    balance: str
+    on_hold: str
+    line: str
+    room: str
+
+
+class NeighbourView(msgspec.Struct, frozen=True):
+    village: str
+    name: str
+    addresses: list[str]
+    heard: str
+    heard_at: Time | None
+    clock: str
+    of_its_log: int
+    of_ours: str
+    is_silent: bool
+    trouble: str
+    lines: list[Standing]
+    open_trades: int
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    village: str
+    name: str
+    how: str
+    seen: Time
+
+
+class Neighbourhood(msgspec.Struct, frozen=True):
+    neighbours: list[NeighbourView]
+    candidates: list[Candidate]
+    assets: list[str]
+
+
+class OpenTrade(msgspec.Struct, frozen=True):
+    """A trade as the steward sees it: no side's own. `held`: what of this village. `fee`: to this
+    village's treasury."""
+
+    id: str
+    tone: str
+    giver: str
+    gives: str
+    taker: str
+    gets: str
+    fee: str
+    sentence: str
+    waits_for: str
+    since: Time
+    proposed: Time
+    deadline: Time
+    held: str
+    reason: str
+
+
+def overview(view: View, health: Health, now_ms: int) -> Overview:
+    return Overview(
+        health,
+        disk_text(health.disk),
+        CLOCK_TEXT[health.clock],
+        views.local_time(now_ms),
+        views.local_time(health.log.time * 1000),
+        [
+            (village, _cosigned(size, health.log.size))
+            for village, size in health.log.cosigners.items()
+        ],
+        len(members.everyone(view)),
+        [each.name for each in members.stewards(view)],
+    )
+
+
+def people(view: View, query: str) -> People:
+    """Return the members whose name has `query` in it, and what forms need to know."""
+    everyone = desk.members_listed(view)
+    folded = members.fold(query)
+    found = [each for each in everyone if folded in members.fold(each.name)]
+    return People(
+        found[:MEMBERS_SHOWN_MAX],
+        len(found),
+        [each.name for each in everyone][:MEMBERS_SHOWN_MAX],
+        _treasury(view),
+        [each for each in assets(view) if each != TOKEN],
+    )
+
+
+def person(view: View, id_: int) -> Person:
+    """Return a member as the desk shows one. Raises UnknownMember."""
+    member = member_by_id(view, id_)
+    return Person(
+        member,
+        members.stewards(view) == [member],
+        views.balances(view, member),
+        assets(view),
+    )
+
+
+def member_by_id(view: View, id_: int) -> Member:
+    """Return the member; raises UnknownMember."""
+    member = members.by_id(view, id_)
+    if member is None:
+        raise UnknownMember("there is no such member here")
+    return member
+
+
+def assets(view: View) -> list[str]:
+    """Return this village's catalogue in words, AT first."""
+    codes = [each.code for each in logs.assets(view, OWN_LOG, ASSETS_SHOWN_MAX)]
+    return [TOKEN, *(words.asset_text(code) for code in codes if code != TOKEN)]
+
+
+def neighbourhood(view: View, health: Health, now_ms: int) -> Neighbourhood:
+    contacts = {each.village: each for each in health.neighbours}
+    return Neighbourhood(
+        [
+            _neighbour(view, each, contacts[each.village], health.log.size, now_ms)
+            for each in neighbours.everyone(view)
+        ],
+        [
+            Candidate(
+                entry.village_id, entry.name, SOURCES.get(source, source), views.local_time(seen)
+            )
+            for entry, source, seen in neighbours.candidates(view)
+        ],
+        assets(view),
+    )
+
+
+def open_trades(view: View) -> list[OpenTrade]:
+    """Return what waits with neighbours, and then what waits between members of this village."""
+    return [
+        *(open_trade(each) for each in trades.unended(view, TRADES_SHOWN_MAX)),
+        *(_open_deal(view, each) for each in deals.pending(view)[:TRADES_SHOWN_MAX]),
+    ]
+
+
+def open_trade(found: Trade) -> OpenTrade:
+    """Return a trade, ended or not, as the steward sees it."""
+    terms = found.terms
+    deadline = views.local_time(terms.deadline_minute * limits.MINUTE_MS)
+    fee = terms.from_fee if found.role == "from" else terms.to_fee
+    return OpenTrade(
+        id=found.id,
+        tone=views.BADGES[found.role, found.status][1].replace("act", "wait"),
+        giver=f"{found.from_user or 'a member'} of {terms.from_village}",
+        gives=words.quantity_text(terms.offer),
+        taker=f"{found.to_user or 'a member'} of {terms.to_village}",
+        gets=words.quantity_text(terms.request),
+        fee=words.token_text(fee) if fee else "",
+        sentence=words.describe(
+            found.role,
+            found.status,
+            terms,
+            found.from_user,
+            found.to_user,
+            found.reason,
+            deadline=deadline.text,
+            yours=False,
+            told=found.told,
+            addressed=found.addressed,
+        ),
+        waits_for=waits_for(found),
+        since=views.local_time(found.changed_ms),
+        proposed=views.local_time(found.created_ms),
+        deadline=deadline,
+        held=_held(found),
+        reason=found.reason,
+    )
+
+
+def waits_for(found: Trade) -> str:
+    """Return who has to do something next."""
+    if found.status in ENDED:
+        return "nobody: it has ended"
+    if found.status is not Status.PENDING or (found.role == "from" and not found.told):
+        return f"the box of {found.neighbour}"
+    if found.role == "from":
+        return f"{found.to_user or 'a member'} of {found.neighbour}"
+    return found.to_user if found.member is not None else "nobody: no member here has that name"
+
+
+def _open_deal(view: View, found: Deal) -> OpenTrade:
+    giver, taker = (_name(view, id_) for id_ in (found.from_member, found.to_member))
+    gives, gets = (_amount(view, *side) for side in (found.offer, found.request))
+    deadline = views.local_time(found.deadline_minute * limits.MINUTE_MS)
+    return OpenTrade(
+        id="",
+        tone="wait",
+        giver=giver,
+        gives=gives,
+        taker=taker,
+        gets=gets,
+        fee="",
+        sentence=f"Within this village. It ends by itself if {taker} has not answered by "
+        f"{deadline.text}.",
+        waits_for=taker,
+        since=views.local_time(found.changed_ms),
+        proposed=views.local_time(found.created_ms),
+        deadline=deadline,
+        held=f"{gives}, set aside" if found.offer[1] else "nothing",
+        reason="",
+    )
+
+
+def _name(view: View, member: int) -> str:
+    found = members.by_id(view, member)
+    return found.name if found else "a member"
+
+
+def _amount(view: View, code: str, amount: int) -> str:
+    if not amount:
+        return words.NOTHING
+    return f"{amount_text(amount, ledger.asset(view, code).decimals)} {words.asset_text(code)}"
+
+
+def _held(found: Trade) -> str:
+    what = words.gives_text(found.terms, found.role)
+    if found.status in (Status.ACCEPTED, Status.HELD):
+        return f"{what}, held until it has ended"
+    return f"{what}, set aside" if found.reserved else "nothing"
+
+
+def _treasury(view: View) -> list[str]:
+    balances = ledger.balances(view, TREASURY).items()
+    return [_amount(view, code, has.balance) for code, has in balances if has.balance]
+
+
+def _cosigned(size: int, of: int) -> str:
+    if not size:
+        return "nothing yet"
+    return "all of it" if size == of else f"its first {size} records"
+
+
+def _neighbour(
+    view: View, known: Neighbour, contact: Contact, own_size: int, now_ms: int
+) -> NeighbourView:
+    has_all = known.has_size >= own_size
+    difference_s = contact.clock_difference_s
+    return NeighbourView(
+        known.village,
+        known.entry.name,
+        list(known.addresses),
+        ago(now_ms - known.last_contact_ms) if known.last_contact_ms else "never",
+        views.local_time(known.last_contact_ms) if known.last_contact_ms else None,
+        f"{clock_text(difference_s)} this one" if difference_s else "agrees with this one",
+        logs.size_of(view, known.log),
+        f"all {own_size}" if has_all else f"{known.has_size} of {own_size}",
+        contact.is_silent,
+        known.trouble,
+        [_standing(each) for each in desk.lines(view, known.village)],
+        trades.count_open(view, neighbour=known.village),
+    )
+
+
+def _standing(line: desk.Line) -> Standing:
+    owes, amount = line.balance.startswith("-"), line.balance.removeprefix("-")
+    balance = f"it owes {amount}" if owes else f"it is owed {amount}"
+    even = not amount.strip("0.")
+    return Standing(
+        words.asset_text(line.asset),
+        "even" if even else balance,
+        line.on_hold,
+        line.line,
+        line.room,
+    )
+
+
+def ago(ms: int) -> str:
+    """Return how long ago something was: `just now`, `5 minutes ago`."""
+    for unit, length in (
+        ("day", limits.DAY_MS),
+        ("hour", 60 * limits.MINUTE_MS),
+        ("minute", limits.MINUTE_MS),
+    ):
+        if ms >= 2 * length:
+            return f"{ms // length} {unit}s ago"
+    return "just now"

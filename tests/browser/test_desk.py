@@ -1,0 +1,133 @@
+"""The steward's desk in a real browser, with texts of others that want to be more than text."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from edge import desk, trade_escrow
+from edge.core.invitation import PREFIX
+from edge.core.trade import Proposal
+from edge.storage import facts, members, neighbours
+from tests.browser.test_page import FLAGS, IS_TOO_WIDE, LOWEST_CONTRAST
+from tests.conftest import CHROMIUM
+from tests.integration.web_boxes import (
+    CALIFORNIA,
+    MISSOURI,
+    PINS,
+    WebBox,
+    Wire,
+    befriend,
+    people_and_goods,
+)
+
+pytestmark = pytest.mark.needs("chromium")
+
+HOSTILE: Final = '"><img src=x onerror=document.title="ran">'
+LONG: Final = "Wolfeschlegelsteinhausenbergerdorffwelchevoralternwaren"
+PAGES: Final = ("", "/members", "/members/1", "/members/3", "/neighbours", "/trades")
+PATIENCE_MS: Final = 30_000
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def box(stack: AsyncExitStack, tmp_path: Path) -> WebBox:
+    """A village that has all that the desk can show, a good part of it hostile."""
+    wire = Wire()
+    own = await stack.enter_async_context(WebBox(wire, tmp_path, MISSOURI, "Factor e Farm"))
+    other = await stack.enter_async_context(WebBox(wire, tmp_path, CALIFORNIA, "Hills"))
+    third = await stack.enter_async_context(WebBox(wire, tmp_path, "ose-texas-001", HOSTILE))
+    fourth = await stack.enter_async_context(WebBox(wire, tmp_path, "ose-ohio-001", HOSTILE))
+    await people_and_goods(own, other)
+    await befriend(own, third)
+    entry = await fourth.store.read(facts.own_entry)
+    await own.store.write(lambda tx: neighbours.keep_candidate(tx, entry, "register"))
+    await own.store.write(lambda tx: desk.set_steward(tx, "Alice", True))
+    await own.member(HOSTILE, "1234", steward=True)
+    await own.member(LONG, "1234")
+    await own.store.write(lambda tx: desk.declare(tx, HOSTILE, LONG[:32], "1000000", 6))
+    proposal = Proposal(CALIFORNIA, HOSTILE, ("AT", "1"), ("Solar Panel", "1"))
+    await own.store.write(
+        lambda tx: trade_escrow.propose(tx, members.named(tx, "Alice"), proposal, 0)
+    )
+    wire.cut = True
+    own.now_ms += 86_400_000
+    await own.store.write(lambda tx: neighbours.set_trouble(tx, CALIFORNIA, HOSTILE))
+    return own
+
+
+async def open_desk(stack: AsyncExitStack, box: WebBox, **settings: Any) -> Page:
+    playwright = await stack.enter_async_context(async_playwright())
+    browser = await playwright.chromium.launch(
+        executable_path=CHROMIUM, headless=True, args=list(FLAGS)
+    )
+    await stack.enter_async_context(browser)
+    page = await browser.new_page(**settings)
+    page.set_default_timeout(PATIENCE_MS)
+    await page.goto(str(box.server.make_url("/")))
+    await page.get_by_label("Your name").fill("Alice")
+    await page.get_by_label("Your PIN").fill(PINS["Alice"])
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("link", name="Desk").click()
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1_200])
+async def test_every_page_can_be_read(
+    stack: AsyncExitStack, box: WebBox, width: int, scheme: str
+) -> None:
+    size = {"width": width, "height": 800}
+    page = await open_desk(stack, box, viewport=size, color_scheme=scheme)
+    for path in PAGES:
+        await page.goto(str(box.server.make_url(f"/desk{path}")))
+        assert await page.title() != "ran"
+        assert await page.locator("img").count() == 0
+        assert not await page.evaluate(IS_TOO_WIDE), path
+        ratio, text = await page.evaluate(LOWEST_CONTRAST)
+        assert ratio >= 4.5, (path, text)
+
+
+async def test_a_stewards_day_without_javascript(stack: AsyncExitStack, box: WebBox) -> None:
+    size = {"width": 360, "height": 640}
+    page = await open_desk(stack, box, viewport=size, java_script_enabled=False)
+    await expect(page.get_by_text("Not all is well:")).to_be_visible()
+
+    await page.get_by_role("navigation", name="The desk").get_by_text("Members").click()
+    adding = page.get_by_role("region", name="Add a member")
+    await adding.get_by_label("Name").fill("Carol")
+    await adding.get_by_label("First PIN").fill("2468")
+    await adding.get_by_label("Is a steward").check()
+    await adding.get_by_role("button").click()
+    await expect(page.get_by_role("alert")).to_contain_text("already a member called Carol")
+    await expect(adding.get_by_label("Is a steward")).to_be_checked()
+    await adding.get_by_label("Name").fill("Dora")
+    await adding.get_by_label("First PIN").fill("2468")
+    await adding.get_by_role("button").click()
+    await expect(page.get_by_role("status")).to_have_text("Dora is a steward now.")
+
+    await page.get_by_role("link", name="Dora").click()
+    await page.get_by_role("link", name="Issue AT to Dora").click()
+    issuing = page.get_by_role("region", name="Issue AT")
+    await issuing.get_by_label("Amount").fill("12.50")
+    await issuing.get_by_role("button").click()
+    await expect(page.get_by_role("status")).to_have_text("12.50 AT were issued to Dora.")
+
+    await page.get_by_role("navigation", name="The desk").get_by_text("Neighbours").click()
+    line = page.get_by_role("region", name="Set a line")
+    await line.get_by_label("Neighbour").select_option(CALIFORNIA)
+    await line.get_by_label("Amount").fill("0")
+    await line.get_by_role("button").click()
+    await expect(page.get_by_role("status")).to_contain_text("may come to owe 0 AT")
+    await page.get_by_role("button", name="Make an invitation").click()
+    made = page.get_by_label("The invitation")
+    await expect(made).to_have_value(re.compile(f"^{PREFIX}"))
