@@ -22,6 +22,7 @@ _ASSET_CODE = re.compile(r"[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _TRADE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ADDRESS = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+)):([1-9][0-9]{0,4})")
+HOST_CHARS_MAX = 253  # RFC 1035 section 2.3.4
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -162,10 +163,8 @@ def _is_host(text: str) -> bool:
     """Tell whether this is an IPv4 address, or a name of labels that DNS can carry."""
     labels = text.split(".")
     if labels[-1].isdigit():
-        return len(labels) == 4 and all(
-            re.fullmatch(r"0|[1-9][0-9]{0,2}", n) and int(n) < 256 for n in labels
-        )
-    return all(_LABEL.fullmatch(label) for label in labels)
+        return _is_ipv4(text)
+    return len(text) <= HOST_CHARS_MAX and all(_LABEL.fullmatch(label) for label in labels)
 
 
 def _shown(text: str) -> str:

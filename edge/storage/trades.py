@@ -197,10 +197,10 @@ def unclosed(view: View, neighbour: str) -> list[Trade]:
 def may_move(view: View, neighbour: str) -> list[bytes]:
     """Return the subjects of those that this village may have to take a step in: not those of the
     neighbour's proposals that wait for a member, or have come to nothing."""
+    done = f"('PENDING', {_UNBOUND_ENDS})"
     rows = view.all(
-        "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"
-        f" AND NOT (role = 'to' AND status IN ('PENDING', {_UNBOUND_ENDS}))"
-        " ORDER BY changed_ms, subject",
+        "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"  # noqa: S608
+        f" AND NOT (role = 'to' AND status IN {done}) ORDER BY changed_ms, subject",
         neighbour,
     )
     return [row[0] for row in rows]
@@ -227,13 +227,12 @@ def count_waiting(view: View, neighbour: str, to_user: str) -> int:
 
 def drop_dead(tx: Tx, neighbour: str) -> None:
     """Forget the neighbour's oldest proposals that have come to nothing, beyond those kept."""
-    tx.run(
-        "DELETE FROM trade WHERE subject IN (SELECT subject FROM trade WHERE neighbour = ?"
-        f" AND role = 'to' AND closed = 1 AND status IN ({_UNBOUND_ENDS})"
-        " ORDER BY changed_ms DESC, subject LIMIT -1 OFFSET ?)",
-        neighbour,
-        limits.DEAD_PROPOSALS_KEPT_MAX,
+    oldest = (
+        "SELECT subject FROM trade WHERE neighbour = ? AND role = 'to' AND closed = 1"  # noqa: S608
+        f" AND status IN ({_UNBOUND_ENDS}) ORDER BY changed_ms DESC, subject LIMIT -1 OFFSET ?"
     )
+    sql = f"DELETE FROM trade WHERE subject IN ({oldest})"  # noqa: S608
+    tx.run(sql, neighbour, limits.DEAD_PROPOSALS_KEPT_MAX)
 
 
 def decided(view: View, neighbour: str) -> list[Trade]:

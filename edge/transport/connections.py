@@ -23,8 +23,9 @@ from edge.core import limits
 
 PEOPLE_MAX: Final = 256  # connections to the page, together and from one address
 PEOPLE_PER_ADDRESS_MAX: Final = 64
-VILLAGES_MAX: Final = 2 * limits.NEIGHBOURS_MAX  # to the federation port; each takes up to 0.8 MB
+VILLAGES_MAX: Final = 3 * limits.NEIGHBOURS_MAX  # to the federation port; each takes up to 0.8 MB
 VILLAGES_PER_ADDRESS_MAX: Final = 32
+TRUSTED_OF_ONE_MAX: Final = 2  # connections that stay a neighbour's, whatever comes
 FIRST_REQUEST_S_MAX: Final = 15.0  # from connecting, handshake included, to the end of its head
 # What a runner of aiohttp's is to bound: silence between requests, which is longer than a client's;
 # what is read of a body before somebody takes it; a request's fields.
@@ -100,11 +101,16 @@ class Connections:
         finally:
             found.answering -= 1
 
-    def trust(self, request: web.Request) -> None:
-        """Note that the request was a neighbour's: its connection makes room for nobody."""
+    def trust(self, request: web.Request, who: str) -> None:
+        """Note that the request was a neighbour's: its connection makes room for nobody, and takes
+        up none of its address's. Of one neighbour that holds for TRUSTED_OF_ONE_MAX, the latest."""
         found = self._by_transport.get(request.transport)
-        if found is not None:
-            found.trusted = True
+        if found is None or found.trusted == who:
+            return
+        before = [each for each in self._connections if each.trusted == who]
+        for each in before[: len(before) + 1 - TRUSTED_OF_ONE_MAX]:
+            each.trusted = ""
+        found.trusted = who
 
     async def accept(
         self, sock: socket.socket, server: web.Server, context: ssl.SSLContext | None
@@ -154,7 +160,7 @@ class Connections:
 
     def _admit(self, address: str) -> "_Connection | None":
         """Return a place for a new connection, made by ending another one if need be."""
-        here = [each for each in self._connections if each.address == address]
+        here = [each for each in self._connections if each.address == address and not each.trusted]
         if len(here) >= self._per_address_max:
             if not _end_oldest(here):
                 return None
@@ -211,7 +217,8 @@ class Site(web.BaseSite):
 
 
 class _Connection:
-    """One connection, from its accept to its end. `answering`: how many of its requests are."""
+    """One connection, from its accept to its end. `answering`: how many of its requests are;
+    `trusted`: which neighbour has shown its signature on it."""
 
     __slots__ = (
         "_forget",
@@ -233,7 +240,7 @@ class _Connection:
     ) -> None:
         self.address = address
         self.answering = 0
-        self.trusted = False
+        self.trusted = ""
         self.opening: asyncio.Task[None] | None = None
         self.transport: asyncio.Transport | None = None
         self._forget = forget

@@ -47,7 +47,7 @@ class FederationRoutes:
         answer: Answer,
         register: Register,
         guard: ReplayGuard,
-        trust: Callable[[web.Request], None],
+        trust: Callable[[web.Request, str], None],
         now_s: Callable[[], int],
         monotonic_s: Callable[[], float],
         random_bytes: Callable[[int], bytes],
@@ -82,7 +82,7 @@ class FederationRoutes:
     async def exchange(self, request: web.Request) -> web.Response:
         """POST /federation/sync and /federation/trade: a signed Exchange, answered in kind."""
         params = await verify_sender(request, self._village, self._key_of)
-        self._trust(request)
+        self._trust(request, params.keyid)
         with self._room.taken(params.keyid, check_size(request)):
             body = await read_signed_body(
                 request,

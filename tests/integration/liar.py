@@ -162,7 +162,7 @@ class Liar:
             self.minute,
             msgspec.Raw(known.terms_bytes),
             known.from_signature,
-            known.to_signature or self.key.sign(known.terms_bytes),
+            self._acceptance(known),
             bytes(32),
         )
         return self.append(msgspec.structs.replace(made, **changes))
@@ -170,9 +170,17 @@ class Liar:
     def no_hold(self, known: Trade) -> int:
         return self.append(
             records.NoHoldRecord(
-                self.minute, msgspec.Raw(known.terms_bytes), known.from_signature, bytes(64)
+                self.minute,
+                msgspec.Raw(known.terms_bytes),
+                known.from_signature,
+                self._acceptance(known),
             )
         )
+
+    def _acceptance(self, known: Trade) -> bytes:
+        """Return the acceptor's signature: its own, or what the honest village has given."""
+        given = self.honest.look(lambda view: trades.by_subject(view, known.subject)).to_signature
+        return given or self.key.sign(known.terms_bytes)
 
     def vote(self, known: Trade, value: council.Value, **changes: Any) -> Vote:
         made = council.precommit(self.key, self.name, self.network, known.subject, value)

@@ -28,7 +28,7 @@ async def page_of(box: RealBox, scheme: str = "http") -> str:
 
 
 async def token_of(box: RealBox, name: str, pin: str, *scopes: str) -> str:
-    place = cast(TestServer, Page(await page_of(box)))
+    place = cast("TestServer", Page(await page_of(box)))
     async with Browser(place) as browser:
         await browser.sign_in(name, pin)
         await browser.get("/tokens")

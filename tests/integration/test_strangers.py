@@ -139,7 +139,7 @@ async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         return web.Response(text="slow")
 
     async def trusted(asked: web.Request) -> web.Response:
-        connections.trust(asked)
+        connections.trust(asked, asked.query["as"])
         return web.Response(text="trusted")
 
     app = web.Application(middlewares=[connections.middleware])
@@ -210,12 +210,12 @@ async def test_all_together_have_so_many(port: Port) -> None:
 
 async def test_who_is_being_answered_or_trusted_stays(port: Port) -> None:
     trusted = await port.line()
-    await trusted.ask("GET /trusted HTTP/1.1\nHost: box")
+    await trusted.ask("GET /trusted?as=a HTTP/1.1\nHost: box")
     assert "200 OK" in await trusted.answer()
-    slow = [await port.line() for _ in range(PER_ADDRESS_MAX - 1)]
+    slow = [await port.line() for _ in range(PER_ADDRESS_MAX)]
     for each in slow:
         await each.ask("GET /slow HTTP/1.1\nHost: box")
-    await port.has(PER_ADDRESS_MAX)
+    await port.has(PER_ADDRESS_MAX + 1)
     await asyncio.sleep(2 * PATIENCE_S)  # a request that is answered is no silence
     with contextlib.suppress(OSError):
         refused = await port.line()
@@ -225,6 +225,24 @@ async def test_who_is_being_answered_or_trusted_stays(port: Port) -> None:
     port.go.set()
     for each in slow:
         assert "200 OK" in await each.answer()
+
+
+async def test_one_neighbour_cannot_keep_all_places(port: Port) -> None:
+    """Its latest two connections stay; the others make room as a stranger's do."""
+    greedy = []
+    for _ in range(ALL_MAX):
+        greedy.append(await port.line())
+        await greedy[-1].ask("GET /trusted?as=greedy HTTP/1.1\nHost: box")
+        assert "200 OK" in await greedy[-1].answer()
+        await greedy[-1].reader.readexactly(len("trusted"))
+    for number in range(PER_ADDRESS_MAX):
+        other = await port.line()
+        await other.ask(f"GET /trusted?as={number} HTTP/1.1\nHost: box")
+        assert "200 OK" in await other.answer()
+    for each in greedy[:-2]:
+        assert await each.ended()
+    for each in greedy[-2:]:
+        assert "200 OK" in await each.get()
 
 
 def test_what_counts_as_one_address() -> None:

@@ -18,7 +18,7 @@ from edge.core.listing import Side
 from edge.core.messages import CosignatureLine, SubjectMessage
 from edge.core.records import Operation
 from edge.core.trade import Facts
-from edge.storage import holds, ledger, listings, logs, outbox, trades
+from edge.storage import facts, holds, ledger, listings, logs, outbox, trades
 from edge.storage.members import Member
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
@@ -127,19 +127,21 @@ def a_hold_does_not_ask_for_the_limit(patch: Patch) -> None:
 
 @plant("stored before said")
 def a_vote_is_sent_before_it_is_stored(patch: Patch) -> None:
-    kept: dict[bytes, list[Vote]] = {}
+    kept: dict[tuple[str | None, bytes], list[Vote]] = {}
     right_keep, right_votes = trades.keep_vote, trades.votes
 
     def keep(tx: Tx, subject: bytes, vote: Vote) -> bool:
         if vote.village != tx.identity.village:
             return right_keep(tx, subject, vote)
-        new = vote not in kept.setdefault(subject, [])
-        if new:
-            kept[subject].append(vote)
-        return new
+        own = kept.setdefault((vote.village, subject), [])
+        if vote in own:
+            return False
+        own.append(vote)
+        return True
 
     def votes(view: View, subject: bytes) -> list[Vote]:
-        return [*right_votes(view, subject), *kept.get(subject, [])]
+        village = facts.read(view, "village_id")
+        return [*right_votes(view, subject), *kept.get((village, subject), [])]
 
     patch.setattr(trades, "keep_vote", keep)
     patch.setattr(trades, "votes", votes)

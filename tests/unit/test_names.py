@@ -40,6 +40,7 @@ def test_amounts(value: Any, decimals: int, minor: int) -> None:
     assert names.amount(value, decimals, "AT") == minor
 
 
+LONGEST_HOST = ".".join(["a" * 63] * 3 + ["b" * 61])
 BAD_AMOUNTS: list[Any] = [
     # zero and below, in every dress
     *("0", "0.0", "0.00", 0, Decimal(0), Decimal("0E+5"), Decimal("-0")),
@@ -153,7 +154,13 @@ GOOD: list[tuple[names.Check, list[str]]] = [
     (names.trade_id, ["a", "trade-1", "A.b_c-9", "x" * 64]),
     (
         names.address,
-        ["a" * 253 + ":1", "a:1", "missouri.example:7440", "10.0.0.1:65535", "[2001:db8::1]:7440"],
+        [
+            LONGEST_HOST + ":1",
+            "a:1",
+            "missouri.example:7440",
+            "10.0.0.1:65535",
+            "[2001:db8::1]:7440",
+        ],
     ),
 ]
 BAD: list[tuple[names.Check, list[str]]] = [
@@ -178,7 +185,17 @@ BAD: list[tuple[names.Check, list[str]]] = [
         [
             *("", "a", "a:", ":1", "a:0", "a:01", "a:65536", "a:123456", "A:1", "-a:1", "a-:1"),
             *("a b:1", "a:1\n", "http://a:1", "a:1/x", "::1:80", "[::1]", "[]:1", "[g h]:1"),
-            *("a:١", "a" * 300 + ":1", "a@b:1", "a:1:2"),
+            *(
+                "a:١",
+                "a" * 300 + ":1",
+                "a@b:1",
+                "a:1:2",
+                "[zzz]:1",
+                "[fe80::1%eth0]:1",
+                "[1.2.3.4]:1",
+            ),
+            *("a..b:1", ".a:1", "a.:1", "a" * 64 + ":1", "a-.b:1", "256.1.1.1:1", "1.2.3:1"),
+            *("01.2.3.4:1", "b" + LONGEST_HOST + ":1"),
         ],
     ),
 ]
