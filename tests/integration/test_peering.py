@@ -662,10 +662,7 @@ async def test_a_captured_request_is_worth_nothing_even_after_a_restart(
         address = missouri.endpoint.addresses[0]
     if stop == "power cut":
         cut_power(tmp_path / MISSOURI)
-    async with (
-        served(tmp_path / MISSOURI, MISSOURI, listen__federation=address) as missouri,
-        served(tmp_path / CALIFORNIA, CALIFORNIA) as california,
-    ):
+    async with served(tmp_path / MISSOURI, MISSOURI, listen__federation=address) as missouri:
         before = await missouri.disk()
         again = await call(missouri.endpoint, SYNC_PATH, body, captured)
         assert (again.status, again.slug) == (401, "stale-request")
