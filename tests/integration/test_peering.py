@@ -667,7 +667,8 @@ async def test_a_captured_request_is_worth_nothing_even_after_a_restart(
         again = await call(missouri.endpoint, SYNC_PATH, body, captured)
         assert (again.status, again.slug) == (401, "stale-request")
         assert await missouri.disk() == before
-        await california.app.client.exchange(MISSOURI)  # who has the key gets on, by the nonce
+        async with served(tmp_path / CALIFORNIA, CALIFORNIA) as california:
+            await california.app.client.exchange(MISSOURI)  # who has the key gets on, by the nonce
 
 
 async def test_a_restart_with_the_clock_set_back_takes_no_old_request(tmp_path: Path) -> None:
