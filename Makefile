@@ -8,7 +8,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test bench pyz lock clean
+.PHONY: help venv demo test bench screenshots pyz lock clean
 .PHONY: check check-format check-lint check-types check-source
 
 help: ## this list
@@ -38,7 +38,13 @@ check-source: venv
 	@$(BIN)/python -m pytest --quiet tests/unit/test_architecture.py
 
 bench: venv ## how fast it is, against its aims
+	-@build/system-packages wrk
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+screenshots: ## a picture of every page, for a phone and a screen, light and dark, in screenshots/
+	@build/system-packages chromium
+	@build/venv dev
+	@$(BIN)/python -m tests.browser.screenshots screenshots $(ARGS)
 
 pyz: venv ## the box as one file in dist/, for this Python and this kind of machine
 	@build/pyz
@@ -50,5 +56,5 @@ lock: ## remake the locks after a change of dependencies (UPGRADE=1: newest of e
 	@PYTHON=$$(build/python) UPGRADE=$(UPGRADE) build/lock
 
 clean: ## remove what the other targets made
-	rm -rf .venv .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache dist screenshots
 	find edge tests -name __pycache__ -prune -exec rm -rf {} +

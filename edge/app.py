@@ -59,10 +59,13 @@ _log = logging.getLogger(__name__)
 _http_log = logging.getLogger(f"{__name__}.http")
 
 
-def create_village(folder: Path, village: VillageSettings) -> str:
+def create_village(
+    folder: Path, village: VillageSettings, show: Callable[[str], None] = lambda phrase: None
+) -> str:
     """Make a village's folder whole or not at all; return its recovery phrase, kept nowhere.
 
-    Raises ConfigError if the settings are not a village's or the folder is in use.
+    `show` is given the phrase before the folder is there: if it fails, so does all. Raises
+    ConfigError if the settings are not a village's or the folder is in use.
     """
     check_village(village)
     phrase = recovery.phrase_of(random_bytes(recovery.ENTROPY_BYTES))
@@ -80,6 +83,7 @@ def create_village(folder: Path, village: VillageSettings) -> str:
                 _check_free(place)
                 files.empty(draft)
                 _fill(draft, village, key)
+                show(phrase)
                 draft.replace(place)
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)

@@ -355,15 +355,33 @@ def _run_init(arguments: argparse.Namespace) -> None:
     village = VillageSettings(
         arguments.id, arguments.name, round(arguments.lat, 2), round(arguments.lon, 2)
     )
-    phrase = app.create_village(arguments.dir, village)
-    if arguments.json:
-        print(json.dumps({"village": village.id, "recovery_phrase": phrase}))
-        return
-    print(f"{village.name} ({village.id}) lives in {arguments.dir}.\n")
-    print("Its recovery phrase, shown this once:\n")
-    print(f"    {phrase}\n")
-    print("Write it on paper and keep it apart from the box. Whoever has it is this village;")
-    print("without it a lost box cannot come back.")
+
+    def show(phrase: str) -> None:
+        answer = {"village": village.id, "recovery_phrase": phrase}
+        lines = (
+            [json.dumps(answer)] if arguments.json else _phrase_lines(arguments, village, phrase)
+        )
+        try:
+            _print(lines)
+            sys.stdout.flush()
+        except OSError as error:
+            streams.drop_output()
+            raise ConfigError(
+                f"cannot write to standard output: {error.strerror}: nobody would see the recovery "
+                "phrase, so no village was made"
+            ) from None
+
+    app.create_village(arguments.dir, village, show)
+
+
+def _phrase_lines(
+    arguments: argparse.Namespace, village: VillageSettings, phrase: str
+) -> Iterable[str]:
+    yield f"{village.name} ({village.id}) lives in {arguments.dir}.\n"
+    yield "Its recovery phrase, shown this once:\n"
+    yield f"    {phrase}\n"
+    yield "Write it on paper and keep it apart from the box. Whoever has it is this village;"
+    yield "without it a lost box cannot come back."
 
 
 def _run_serve(arguments: argparse.Namespace) -> None:

@@ -87,7 +87,9 @@ def trade_shown(found: trades.Trade) -> dict[str, object]:
     return trade_public(found) | {
         "from_user": found.from_user,
         "to_user": found.to_user,
-        "fee": names.amount_text(terms.from_fee, names.TOKEN_DECIMALS),
+        "fee": names.amount_text(
+            terms.from_fee if found.role == "from" else terms.to_fee, names.TOKEN_DECIMALS
+        ),
         "message": words.describe(
             found.role,
             found.status,

@@ -176,26 +176,32 @@ class FederationClient:
         failures = 0
         while True:
             peer.wake.clear()
+            pause_s = self._heartbeat_s
             try:
-                await self.exchange(village)
-            except BoxError as error:
-                if failures == 0:
-                    _log.warning("no sync with %s: %s", village, error.detail)
-                failures += 1
+                failures = await self._try(village, failures)
+                pause_s = await self._pause_s(village, failures)
             except AssertionError:
                 raise
             except Exception:  # noqa: BLE001 - one neighbour must not stop the others
                 _log.exception("no sync with %s: a fault of this box", village)
                 failures += 1
-            else:
-                if failures:
-                    _log.info("in sync with %s again", village)
-                failures = 0
             try:
-                async with asyncio.timeout(await self._pause_s(village, failures)):
+                async with asyncio.timeout(pause_s):
                     await peer.wake.wait()
             except TimeoutError:
                 pass
+
+    async def _try(self, village: str, failures: int) -> int:
+        """Exchange once; return how many tries have failed since the last that did not."""
+        try:
+            await self.exchange(village)
+        except BoxError as error:
+            if failures == 0:
+                _log.warning("no sync with %s: %s", village, error.detail)
+            return failures + 1
+        if failures:
+            _log.info("in sync with %s again", village)
+        return 0
 
     async def _pause_s(self, village: str, failures: int) -> float:
         """The heartbeat with a tenth of jitter; after a failure with a trade open, sooner."""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from edge.core import limits, listing, names, trade
+from edge.core import limits, listing, names, trade, words
 from edge.core.accounts import Asset
 from edge.core.listing import Goods, Side
 from edge.core.names import TOKEN
@@ -75,7 +75,7 @@ def proposal(view: View, village: str, id_: str, amount: str) -> Proposal:
     minor = names.amount(amount, item.decimals, item.asset)
     if minor > item.amount:
         left = names.amount_text(item.amount, item.decimals)
-        raise WrongState(f"there is only {left} {item.asset} left")
+        raise WrongState(f"there is only {left} {words.asset_text(item.asset)} left")
     offer, request = (_written(side) for side in listing.sides(goods, minor))
     return Proposal(village, "", offer, request, listing=id_)
 
@@ -157,7 +157,7 @@ def _take_listed(tx: Tx, known: Deal) -> None:
         left = listings.take(tx, known.listing, side, asset, amount)
         if left is not None and amount > left:
             shown = names.amount_text(left, ledger.asset(tx, asset).decimals)
-            raise WrongState(f"your listing has only {shown} {asset} left")
+            raise WrongState(f"your listing has only {shown} {words.asset_text(asset)} left")
 
 
 def _check_stock(tx: Tx, member: Member, item: Quantity) -> None:
@@ -165,8 +165,8 @@ def _check_stock(tx: Tx, member: Member, item: Quantity) -> None:
     has = ledger.counters(tx, member.account, asset).available
     if item.amount > has:
         raise InvalidInput(
-            f"you have {names.amount_text(has, asset.decimals)} {asset.code}: declare in your "
-            "wallet what you have before you offer it"
+            f"you have {names.amount_text(has, asset.decimals)} {words.asset_text(asset.code)}: "
+            "declare in your wallet what you have before you offer it"
         )
 
 
@@ -183,7 +183,8 @@ def _known_asset(view: View, code: str) -> Asset:
         if found is not None and (log == OWN_LOG or found.kind == "resource"):
             return found
     raise UnknownAsset(
-        f"{code} is in no catalogue yet: your steward approves what is traded", asset=code
+        f"{words.asset_text(code)} is in no catalogue yet: your steward approves what is traded",
+        asset=code,
     )
 
 

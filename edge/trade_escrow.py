@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from edge.core import council, limits, listing, names, records, trade
+from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
 from edge.core.council import Seat
 from edge.core.listing import Side
@@ -109,10 +109,11 @@ def cancel(tx: Tx, member: Member, known: Trade) -> Trade:
 
 def expire(tx: Tx) -> int:
     """End what the clock ends: proposals, those within the village too, and listings; return how
-    many."""
+    many. Old answers to requests are forgotten, too."""
     past = trades.pending_past(tx, tx.minute)
     for known in past:
         _end_unbound(tx, known, Event.EXPIRE, "nobody accepted it in time")
+    members.forget_answers(tx)
     return len(past) + deals.expire(tx) + listings.drop_ended(tx)
 
 
@@ -142,6 +143,8 @@ def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) ->
         outbox.note_knowledge(tx, trades.by_subject(tx, subject), message)
     for known in trades.decided(tx, neighbour.village):
         outbox.close(tx, neighbour, known)
+    if heard:
+        trades.drop_dead(tx, neighbour.village)
     return moved
 
 
@@ -285,6 +288,8 @@ def _meet(tx: Tx, neighbour: Neighbour, message: SubjectMessage) -> Trade | None
     )
     if (terms.network, terms.charter) != (neighbour.network, neighbour.charter):
         raise Malformed("the trade is under a charter that we do not share")
+    if terms.deadline_minute > limits.DEADLINE_MINUTE_MAX:
+        raise Malformed("terms: malformed deadline")
     trade.verify_party(terms, terms_bytes, "from", message.from_signature)
     signature = message.from_signature
     if terms.from_village == own:
@@ -331,7 +336,8 @@ def _take_listed(tx: Tx, known: Trade, sign: int) -> None:
         left = listings.take(tx, known.listing, side, quantity.asset, sign * quantity.amount)
         if left is not None and sign * quantity.amount > left:
             shown = names.amount_text(left, quantity.decimals)
-            raise WrongState(f"your listing has only {shown} {quantity.asset} left")
+            what = words.asset_text(quantity.asset)
+            raise WrongState(f"your listing has only {shown} {what} left")
 
 
 def _refuse_at_once(tx: Tx, known: Trade) -> Trade:
@@ -339,7 +345,6 @@ def _refuse_at_once(tx: Tx, known: Trade) -> Trade:
     and all else in the message must be heard. Its sender hears of it in the answer."""
     ahead = known.terms.deadline_minute - tx.minute
     latest = (limits.DEADLINE_S_MAX + limits.CLOCKS_APART_S_MAX) * 1000 // limits.MINUTE_MS
-    waiting = trades.count_waiting(tx, known.neighbour, known.to_user)
     event, reason = Event.REJECT, ""
     if ahead < 0:
         event, reason = Event.EXPIRE, "it came after its deadline"
@@ -347,13 +352,12 @@ def _refuse_at_once(tx: Tx, known: Trade) -> Trade:
         reason = "its deadline is over seven days ahead"
     elif known.listing and known.member is None:
         reason = "the listing is not there any more"
-    elif waiting > limits.PROPOSALS_PER_PERSON_MAX:
+    elif trades.count_waiting(tx, known) > limits.PROPOSALS_PER_PERSON_MAX:
         reason = f"{limits.PROPOSALS_PER_PERSON_MAX} proposals wait for the same person already"
     if not reason:
         return known
     trades.advance(tx, known, event, reason)
     trades.keep(tx, known.subject, closed=1)
-    trades.drop_dead(tx, known.neighbour)
     return trades.by_subject(tx, known.subject)
 
 

@@ -63,6 +63,12 @@ def verify(entry: RegistryEntry) -> None:
     for wrong, what in _faults(entry):
         if wrong:
             raise Malformed(f"registry entry of {entry.village_id[:63]!r}: {what}")
+    verify_signature(entry)
+
+
+def verify_signature(entry: RegistryEntry) -> None:
+    """Raise BadSignature unless the entry is signed by its own key, whatever it says: one that was
+    well formed when it came stays what it was."""
     if not crypto.verify(entry.public_key, _signed_part(entry), entry.signature):
         raise BadSignature(f"the registry entry of {entry.village_id} is not signed by its own key")
 

@@ -337,10 +337,7 @@ def _faults(terms: Terms) -> list[tuple[bool, str]]:
         (terms.offer.asset == terms.request.asset, "offer and request are the same asset"),
         (not 0 <= terms.from_fee <= limits.AMOUNT_MINOR_MAX, "malformed fee"),
         (not 0 <= terms.to_fee <= limits.AMOUNT_MINOR_MAX, "malformed fee"),
-        (
-            not 0 < terms.deadline_minute <= limits.DEADLINE_MINUTE_MAX,
-            "malformed deadline",
-        ),
+        (not 0 < terms.deadline_minute < 2**40, "malformed deadline"),  # any that logs may hold
         (not 0 < terms.window_s <= limits.WINDOW_S_MAX, "malformed window"),
     ]
 

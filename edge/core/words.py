@@ -122,9 +122,9 @@ def describe(
     `told`: the neighbour has stored this state. `silent_since`: when a neighbour that has gone
     silent was last heard from.
     """
-    given = terms.offer if role == "from" else terms.request
+    given, fee = _given(terms, role)
     sentence = SENTENCES[role, status]
-    if not given.amount:
+    if not given.amount and not fee:
         sentence = GIVES_NOTHING.get((role, status), sentence)
     if (role, status, addressed) == ("to", Status.PENDING, "nobody"):
         sentence = _TO_NOBODY
@@ -138,7 +138,7 @@ def describe(
     me, them = (from_user, to_user) if role == "from" else (to_user, from_user)
     village = terms.village_of("to" if role == "from" else "from")
     gives = gives_text(terms, role)
-    one = gives.startswith("1 ") and " and " not in gives
+    one = gives.startswith(("1 ", "fee ")) and " and " not in gives
     your = "your" if yours else f"{me or 'the member'}'s"
     return sentence.format(
         your=your,
@@ -182,8 +182,9 @@ def describe_deal(
 
 def gives_text(terms: Terms, role: Role) -> str:
     """Return what the member of that role gives: `100.00 AT and the fee of 1.00 AT`."""
-    quantity = terms.offer if role == "from" else terms.request
-    fee = terms.from_fee if role == "from" else terms.to_fee
+    quantity, fee = _given(terms, role)
+    if fee and not quantity.amount:
+        return f"fee of {token_text(fee)}"
     return quantity_text(quantity) + (f" and the fee of {token_text(fee)}" if fee else "")
 
 
@@ -206,8 +207,9 @@ def asset_text(code: str) -> str:
 
 
 def moment(ms: int) -> datetime:
-    """Return a stamp as UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    """Return a stamp as UTC; one beyond what calendars can show, as the last that they can."""
+    shown_ms = max(0, min(ms, limits.DEADLINE_MINUTE_MAX * limits.MINUTE_MS))
+    return datetime.fromtimestamp(shown_ms / 1000, UTC)
 
 
 def when(time: datetime) -> str:
@@ -223,3 +225,8 @@ def sentence(text: str) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _given(terms: Terms, role: Role) -> tuple[Quantity, int]:
+    """Return what that side gives, and the fee that it pays on it in AT minor units."""
+    return (terms.offer, terms.from_fee) if role == "from" else (terms.request, terms.to_fee)

@@ -79,7 +79,7 @@ def _check_entry(known: Neighbour) -> None:
     if (entry.village_id, entry.public_key) != (known.village, known.key):
         raise difference(where, "whose entry it has", known.village, entry.village_id)
     try:
-        registry.verify(entry)
+        registry.verify_signature(entry)
     except PeerError as error:
         raise difference(where, "its registry entry", "signed by itself", error) from None
     if entry.endpoints and not set(known.addresses) <= set(entry.endpoints):

@@ -54,9 +54,7 @@ def add(tx: Tx, member: int, goods: Goods, ends_minute: int) -> str:
     if own >= limits.LISTINGS_PER_MEMBER_MAX:
         raise TooMany(f"you have {limits.LISTINGS_PER_MEMBER_MAX} listings: take one back first")
     village = tx.identity.village
-    if tx.one("SELECT count(*) FROM listing WHERE village = ?", village)[0] >= (
-        limits.LISTINGS_OWN_MAX
-    ):
+    if _count(tx, village) >= limits.LISTINGS_OWN_MAX:
         raise TooMany(f"the village has {limits.LISTINGS_OWN_MAX} listings: that is all there is")
     made = Listing(tx.random(listing.ID_BYTES).hex(), _next_version(tx), ends_minute, goods)
     listing.check(made)
@@ -65,8 +63,10 @@ def add(tx: Tx, member: int, goods: Goods, ends_minute: int) -> str:
 
 
 def take_back(tx: Tx, village: str, id_: str) -> None:
-    """Erase an own listing. That it is gone is told until it would have ended."""
+    """Erase an own listing. That it is gone is told until it would have ended; of more than
+    LISTINGS_OWN_MAX such notes the oldest go first."""
     _erase(tx, village, id_, _next_version(tx))
+    _forget_erased(tx, village, limits.LISTINGS_OWN_MAX)
 
 
 def take(tx: Tx, id_: str, side: Side, asset: str, amount: int) -> int | None:
@@ -163,9 +163,7 @@ def keep(tx: Tx, village: str, since: int, told: Sequence[Listing]) -> int:
     Passed over are new ones beyond the bound, those whose text cannot be shown here, and those of a
     message that comes late: what is unknown and not newer than `since` has been taken back.
     """
-    count = tx.one("SELECT count(*) FROM listing WHERE village = ? AND side IS NOT NULL", village)[
-        0
-    ]
+    count = _count(tx, village)
     latest_minute = tx.minute + (limits.LISTING_S_MAX + limits.CLOCKS_APART_S_MAX) // 60
     for each in told:
         listing.check(each)
@@ -183,7 +181,7 @@ def keep(tx: Tx, village: str, since: int, told: Sequence[Listing]) -> int:
             count += not is_there
             until = min(each.ends_minute, latest_minute)
             _keep(tx, village, msgspec.structs.replace(each, ends_minute=until), None)
-    _forget_erased(tx, village)
+    _forget_erased(tx, village, limits.LISTINGS_PER_NEIGHBOUR_MAX)
     return max((each.version for each in told), default=since)
 
 
@@ -220,14 +218,20 @@ def _erase(tx: Tx, village: str, id_: str, version: int) -> None:
     )
 
 
-def _forget_erased(tx: Tx, village: str) -> None:
-    """Keep the notes of the latest LISTINGS_PER_NEIGHBOUR_MAX that were taken back, no more."""
+def _count(view: View, village: str) -> int:
+    """Count a village's listings, without those that were taken back."""
+    sql = "SELECT count(*) FROM listing WHERE village = ? AND side IS NOT NULL"
+    count: int = view.one(sql, village)[0]
+    return count
+
+
+def _forget_erased(tx: Tx, village: str, kept: int) -> None:
+    """Keep the notes of the latest that were taken back, no more than `kept`."""
     tx.run(
-        "DELETE FROM listing WHERE village = ? AND side IS NULL AND id NOT IN (SELECT id"
-        " FROM listing WHERE village = ? AND side IS NULL ORDER BY changed_ms DESC, id LIMIT ?)",
+        "DELETE FROM listing WHERE village = ?1 AND id IN (SELECT id FROM listing"
+        " WHERE village = ?1 AND side IS NULL ORDER BY changed_ms DESC, id LIMIT -1 OFFSET ?2)",
         village,
-        village,
-        limits.LISTINGS_PER_NEIGHBOUR_MAX,
+        kept,
     )
 
 

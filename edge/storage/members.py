@@ -2,13 +2,17 @@
 
 import unicodedata
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
-from edge.core import crypto
+from edge.core import crypto, limits
 from edge.core.accounts import TREASURY, member_account
 from edge.errors import Conflict, UnknownMember
 from edge.storage.tx import Tx, View
+
+ANSWERS_KEPT_MS: Final = 30 * limits.DAY_MS
+ANSWERS_KEPT_MAX: Final = 10_000  # of one member, or of the steward's commands
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -90,7 +94,8 @@ def account_named(view: View, name: str) -> str:
 
 
 def once(tx: Tx, scope: str, id_: str, asked: bytes, do: Callable[[], bytes]) -> bytes:
-    """Do what a request asks once, and give the same answer to the same request ever after.
+    """Do what a request asks once, and give the same answer to the same request as long as that is
+    remembered (see `forget_answers`).
 
     Raises Conflict if the id was used for something else. An empty id asks for no such memory.
     """
@@ -101,16 +106,31 @@ def once(tx: Tx, scope: str, id_: str, asked: bytes, do: Callable[[], bytes]) ->
     if row is None:
         answer = do()
         tx.run(
-            "INSERT INTO request (scope, id, digest, answer) VALUES (?, ?, ?, ?)",
+            "INSERT INTO request (scope, id, digest, answer, stamp_ms) VALUES (?, ?, ?, ?, ?)",
             scope,
             id_,
             digest,
             answer,
+            tx.stamp_ms,
         )
         return answer
     if row[0] != digest:
         raise Conflict(f"the request id {id_} was used for something else")
     return bytes(row[1])
+
+
+def forget_answers(tx: Tx) -> None:
+    """Forget the answers to requests after ANSWERS_KEPT_MS, and of each scope the oldest beyond
+    ANSWERS_KEPT_MAX."""
+    tx.run("DELETE FROM request WHERE stamp_ms < ?", tx.stamp_ms - ANSWERS_KEPT_MS)
+    kept = ANSWERS_KEPT_MAX
+    for (scope,) in tx.all("SELECT scope FROM request GROUP BY scope HAVING count(*) > ?", kept):
+        tx.run(
+            "DELETE FROM request WHERE rowid IN (SELECT rowid FROM request WHERE scope = ?"
+            " ORDER BY stamp_ms DESC, rowid DESC LIMIT -1 OFFSET ?)",
+            scope,
+            kept,
+        )
 
 
 def answered(view: View, scope: str, id_: str) -> bytes | None:

@@ -34,17 +34,14 @@ def speak(
     """
     asked = [found for subject in about if (found := trades.find(view, subject))]
     subjects = {found.subject for found in asked}
-    waiting = [
-        found
-        for found in trades.unclosed(view, neighbour.village)
-        if found.subject not in subjects and not (found.status is Status.PENDING and found.told)
-    ]
+    waiting = [each for each in trades.to_tell(view, neighbour.village) if each not in subjects]
     room = limits.SUBJECTS_PER_MESSAGE_MAX
     asked = asked[: max(room // 2, room - len(waiting))]
     room -= len(asked)
     start = turn * room % len(waiting) if len(waiting) > room else 0
-    chosen = asked + (waiting[start:] + waiting[:start])[:room]
-    return [(_message(view, found), found.changed_ms) for found in chosen]
+    chosen = (waiting[start:] + waiting[:start])[:room]
+    spoken = asked + [trades.by_subject(view, subject) for subject in chosen]
+    return [(_message(view, found), found.changed_ms) for found in spoken]
 
 
 def told(tx: Tx, said: Iterable[tuple[bytes, int]]) -> None:

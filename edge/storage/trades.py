@@ -9,7 +9,7 @@ from edge.core import canonical, council, limits, names, trade
 from edge.core.receipt import Evidence
 from edge.core.trade import Event, Facts, Role, Statement, Status
 from edge.errors import Conflict, InvalidInput, UnknownTrade
-from edge.storage import logs, neighbours
+from edge.storage import logs, members, neighbours
 from edge.storage.tx import OWN_LOG, Tx, View
 
 
@@ -185,13 +185,15 @@ def decided_of(
     return [_trade(row) for row in rows]
 
 
-def unclosed(view: View, neighbour: str) -> list[Trade]:
-    """Return the trades about which there is still something to say to a neighbour, the one that
-    has waited longest first."""
+def to_tell(view: View, neighbour: str) -> list[bytes]:
+    """Return the subjects of which there is something to say to a neighbour, the one that has
+    waited longest first: not those that only wait for an answer."""
     rows = view.all(
-        f"{_COLUMNS} WHERE neighbour = ? AND closed = 0 ORDER BY changed_ms, subject", neighbour
+        "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"
+        " AND NOT (status = 'PENDING' AND told = 1) ORDER BY changed_ms, subject",
+        neighbour,
     )
-    return [_trade(row) for row in rows]
+    return [row[0] for row in rows]
 
 
 def may_move(view: View, neighbour: str) -> list[bytes]:
@@ -214,19 +216,27 @@ def count_unclosed(view: View, neighbour: str) -> int:
     return count
 
 
-def count_waiting(view: View, neighbour: str, to_user: str) -> int:
-    """Count the neighbour's proposals that wait for one person, whether a member or not."""
-    count: int = view.one(
-        "SELECT count(*) FROM trade WHERE neighbour = ? AND closed = 0 AND role = 'to'"
-        " AND status = 'PENDING' AND to_user = ?",
-        neighbour,
-        to_user,
-    )[0]
-    return count
+def count_waiting(view: View, known: Trade) -> int:
+    """Count the neighbour's proposals that wait as this one does: for the same name, whether a
+    member's or not and however it is written, or for an answer to the same listing.
+
+    Who made a listing is not asked: else the answers would tell it.
+    """
+    rows = view.all(
+        "SELECT to_user, count(*) FROM trade WHERE neighbour = ? AND closed = 0 AND role = 'to'"
+        " AND status = 'PENDING' AND listing = ? GROUP BY to_user",
+        known.neighbour,
+        known.listing,
+    )
+    if known.listing:
+        return sum(count for _, count in rows)
+    name = members.fold(known.to_user)
+    return sum(count for each, count in rows if members.fold(each or "") == name)
 
 
 def drop_dead(tx: Tx, neighbour: str) -> None:
-    """Forget the neighbour's oldest proposals that have come to nothing, beyond those kept."""
+    """Forget the neighbour's oldest proposals that have come to nothing, beyond the latest
+    DEAD_PROPOSALS_KEPT_MAX."""
     oldest = (
         "SELECT subject FROM trade WHERE neighbour = ? AND role = 'to' AND closed = 1"  # noqa: S608
         f" AND status IN ({_UNBOUND_ENDS}) ORDER BY changed_ms DESC, subject LIMIT -1 OFFSET ?"

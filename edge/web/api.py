@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from edge.core import canonical, crypto
-from edge.errors import BoxError, Conflict, Forbidden, InvalidInput, NotSignedIn
+from edge.errors import BoxError, Conflict, Forbidden, InvalidInput, NotSignedIn, WrongState
 from edge.storage import changes, logs, members, tokens
 from edge.storage.changes import Position
 from edge.storage.deals import Deal
@@ -105,12 +105,17 @@ class Api(Handlers):
         if act.prepare is not None and not await self._was_done(call.member, key):
             call = replace(call, prepared=await act.prepare(call))
 
+        made: list[str] = []
+
         def do(tx: Tx) -> bytes:
             now = self._call(tx, operation, request)
-            return act.do(tx, replace(call, member=now.member, token=now.token)).encode()
+            made.append(act.do(tx, replace(call, member=now.member, token=now.token)))
+            return b"" if act.is_secret else made[-1].encode()
 
         done = await self._once(call.member, key, self._digest(request, call), do)
-        reference = done.decode()
+        if act.is_secret and not made:
+            raise WrongState("this was shown already, once: ask for another one")
+        reference = made[-1] if act.is_secret else done.decode()
         if act.is_trade:
             await self._tell_of_trade(call.member, reference)
         elif act.is_listing:

@@ -351,7 +351,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "/steward/invitations",
         "steward",
         "Invite a village to be a neighbour",
-        Doing(steps.invite, steps.invitation_shown),
+        Doing(steps.invite, steps.invitation_shown, is_secret=True),
         types.Invited,
         body=types.InviteAsked,
         status=_MADE,

@@ -14,10 +14,11 @@ import msgspec
 from aiohttp import web
 
 from edge.errors import BoxError, InvalidInput, NotSignedIn, TooMany
-from edge.storage import changes, members
+from edge.storage import changes
 from edge.storage.changes import Latest, Position
 from edge.storage.members import Member
 from edge.storage.tx import View
+from edge.web import sessions
 from edge.web.frame import Frame
 from edge.web.handlers import Handlers, Shop
 
@@ -155,10 +156,10 @@ class Events(Handlers):
         if request.query:
             raise InvalidInput("this takes no parameters")
         member = await self._member(request)
+        claim = await sessions.claim_of(request)
 
         def latest(view: View) -> Latest:
-            now = members.by_id(view, member.id)
-            if now is None or now.session_epoch != member.session_epoch:
+            if claim is None or sessions.check(view, claim) is None:
                 raise NotSignedIn("you are not signed in any more")
             return changes.latest(view, member)
 

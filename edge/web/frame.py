@@ -1,6 +1,8 @@
 """What all pages share: templates, the stylesheet, headers, and errors shown as pages."""
 
+import gzip
 import hashlib
+import html
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from importlib import resources
@@ -14,8 +16,10 @@ from aiohttp.typedefs import Handler
 
 from edge.core import words
 from edge.errors import BoxError
+from edge.storage.members import Member
 from edge.transport import problems
 from edge.web import sessions
+from edge.web.pieces import Pieces, accepts_gzip
 
 JSON: Final = "application/json"
 FORM_ID_BYTES: Final = 16
@@ -31,6 +35,8 @@ HEADERS: Final = {
     "Server": "village-edge",
     "X-Content-Type-Options": "nosniff",
 }
+VARY: Final = {"Vary": "Accept-Encoding"}
+GZIP: Final = {"Content-Encoding": "gzip"}
 # What HTTP's own errors mean to a person.
 PLAIN: Final[dict[int, str]] = {
     HTTPStatus.NOT_FOUND: "there is no such page here",
@@ -47,16 +53,18 @@ class Asset:
 
     def __init__(self, name: str, content_type: str) -> None:
         self._body = (resources.files("edge.web") / "static" / name).read_bytes()
+        self._packed = gzip.compress(self._body, mtime=0)
         self._content_type = content_type
         stem, _, ending = name.partition(".")
         digest = hashlib.sha256(self._body).hexdigest()[:16]
         self.path = f"/static/{stem}-{digest}.{ending}"
 
     async def send(self, request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-        response = web.Response(body=self._body, content_type=self._content_type, headers=headers)
-        response.enable_compression()
-        return response
+        headers = {"Cache-Control": "public, max-age=31536000, immutable", **VARY}
+        body = self._body
+        if _takes_gzip(request):
+            body, headers = self._packed, headers | GZIP
+        return web.Response(body=body, content_type=self._content_type, headers=headers)
 
 
 class Frame:
@@ -88,6 +96,7 @@ class Frame:
             form_id=self.form_id,
             member=None,
             here="",
+            is_error=False,
         )
         app.on_response_prepare.append(_add_headers)
         for asset in (self._style, self._script):
@@ -112,6 +121,30 @@ class Frame:
             response.headers["WWW-Authenticate"] = "village-edge"
         return response
 
+    def pieces(
+        self, request: web.Request, template: str, context: Mapping[str, Any], member: Member | None
+    ) -> Pieces:
+        """Render a page to be kept and sent to many with `send`. Their names and tokens are left
+        out, and no form of it may have an id."""
+        marks = (self.form_id(), self.form_id())
+        anyone = msgspec.structs.replace(member, name=marks[1]) if member else None
+        whole = {**context, "member": anyone, "csrf": marks[0], "form_id": None}
+        return Pieces(aiohttp_jinja2.render_string(template, request, whole), marks)
+
+    async def send(
+        self, request: web.Request, page: Pieces, member: Member | None, *, may_pack: bool
+    ) -> web.Response:
+        """Return a page made by `pieces`, for a member or a visitor. Visitors get no cookie: it has
+        no form that wants their token."""
+        fillings: tuple[str, ...] = ()
+        if member is not None:
+            fillings = await sessions.token(request, self._random), html.escape(member.name)
+        if may_pack and _takes_gzip(request):
+            body, headers = page.gzip(fillings), VARY | GZIP
+        else:
+            body, headers = page.plain(fillings), VARY
+        return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
+
     @web.middleware
     async def errors_as_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Show problem documents (transport.problems) to people as pages."""
@@ -122,7 +155,8 @@ class Frame:
             return answer
         problem = msgspec.json.decode(answer.body)
         detail = problem["detail"] if problem["type"] != "about:blank" else PLAIN.get(answer.status)
-        context = {"title": problem["title"], "detail": detail or problem["title"]}
+        title = problem["title"]  # whose page it would have been is not known here
+        context = {"title": title, "detail": detail or title, "is_error": True}
         page = await self.page(request, "error.html", context, answer.status)
         page.headers.update({k: v for k, v in answer.headers.items() if k == "Allow"})
         return page
@@ -136,6 +170,10 @@ def is_program(request: web.Request) -> bool:
 
 def status_of(error: BoxError) -> int:
     return problems.status_of(type(error))
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    return accepts_gzip(request.headers.get("Accept-Encoding", ""))
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

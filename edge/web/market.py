@@ -14,16 +14,18 @@ from aiohttp import web
 from edge import market
 from edge.core import limits, listing, names, words
 from edge.core.trade import Proposal
-from edge.errors import BoxError, InvalidInput, NotSignedIn, PeerError, Refused
+from edge.errors import BoxError, InvalidInput, PeerError, Refused
 from edge.storage import listings, members, neighbours
 from edge.storage.deals import Deal
 from edge.storage.listings import Listed, Query
 from edge.storage.members import Member
 from edge.storage.tx import Tx, View
-from edge.web import views
+from edge.web import sessions, views
 from edge.web.forms import AnswerForm, Form, ListForm
-from edge.web.frame import status_of
-from edge.web.handlers import Handlers
+from edge.web.frame import Frame, status_of
+from edge.web.handlers import Handlers, Shop
+from edge.web.kept import Kept
+from edge.web.pieces import Pieces
 from edge.web.views import Place, Time
 
 STEPS: Final[Mapping[str, Callable[[Tx, Member, Deal], Deal]]] = {
@@ -32,6 +34,9 @@ STEPS: Final[Mapping[str, Callable[[Tx, Member, Deal], Deal]]] = {
     "cancel": market.cancel,
 }
 SEARCH_CHARS_MAX: Final = 80
+SHELVES_BYTES_MAX: Final = 8 * 1024 * 1024
+SIGNED_IN_KEPT_MAX: Final = 1_024
+NOBODY: Final = 0  # no member has this id
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -66,7 +71,8 @@ class Looked(msgspec.Struct, frozen=True):
     def query(self, member: Member | None) -> Query:
         """Return the search. Raises InvalidInput."""
         known = (
-            len(self.q) <= SEARCH_CHARS_MAX
+            self.mine in ("", "1")
+            and len(self.q) <= SEARCH_CHARS_MAX
             and self.side in ("", "offer", "want")
             and self.price in ("", "gift", "goods", "AT")
             and (not self.village or names.accepts(names.village_id, self.village))
@@ -89,8 +95,25 @@ class Looked(msgspec.Struct, frozen=True):
         return "/market?" + urlencode({name: value for name, value in fields.items() if value})
 
 
+class Shelf(msgspec.Struct, frozen=True):
+    """A page of the market as it is kept, and the members who listed something that is on it."""
+
+    page: Pieces
+    owners: frozenset[int]
+
+    @property
+    def size(self) -> int:
+        return self.page.size
+
+
 class Market(Handlers):
-    """The handlers of /market and /deals."""
+    """The handlers of /market and /deals. What /market shows is made once for all who look, until
+    something is committed or a minute is over."""
+
+    def __init__(self, shop: Shop, frame: Frame) -> None:
+        super().__init__(shop, frame)
+        self._shelves = Kept[Shelf](shop.committed, SHELVES_BYTES_MAX, lambda each: each.size)
+        self._signed_in = Kept[Member | None](shop.committed, SIGNED_IN_KEPT_MAX)
 
     def routes(self) -> list[web.RouteDef]:
         one = "/market/{village:[a-z0-9-]{1,63}}/{id:[0-9a-f]{16}}"
@@ -112,19 +135,11 @@ class Market(Handlers):
         """GET /market?q=&side=&village=&price=&mine=&after="""
         member = await self._visitor(request)
         looked = _looked(request)
-        query = looked.query(member)
-
-        def look(view: View) -> dict[str, Any]:
-            found = listings.search(view, query, self._minute(), listings.PAGE + 1)
-            page = found[: listings.PAGE]
-            return {
-                "cards": [self._card(view, each, member) for each in page],
-                "more": looked.next(page[-1]) if len(found) > len(page) else "",
-                "places": self._places(view),
-            }
-
-        context = {"member": member, "looked": looked, **await self._runner.read(look)}
-        return await self._frame.page(request, "market.html", context)
+        shelf = await self._shelf(request, looked, member)
+        # What is typed into a search comes back on the page: beside what members only may see, it
+        # is not compressed.
+        may_pack = member is None or not looked.q
+        return await self._frame.send(request, shelf.page, member, may_pack=may_pack)
 
     async def listing(self, request: web.Request) -> web.Response:
         """GET /market/{village}/{id}"""
@@ -202,10 +217,46 @@ class Market(Handlers):
     # Helpers
 
     async def _visitor(self, request: web.Request) -> Member | None:
-        try:
-            return await self._member(request)
-        except NotSignedIn:
+        claim = await sessions.claim_of(request)
+        if claim is None:
             return None
+        return await self._signed_in.get(
+            claim, lambda: self._runner.read(lambda view: sessions.check(view, claim))
+        )
+
+    async def _shelf(self, request: web.Request, looked: Looked, member: Member | None) -> Shelf:
+        """Return the page that all members (or all visitors) see, or the member's own, if there is
+        something on it that is the member's."""
+        if member is None:
+            return await self._kept(request, looked, None)
+        if not looked.mine:
+            shelf = await self._kept(request, looked, msgspec.structs.replace(member, id=NOBODY))
+            if member.id not in shelf.owners:
+                return shelf
+        return await self._kept(request, looked, member)
+
+    async def _kept(self, request: web.Request, looked: Looked, reader: Member | None) -> Shelf:
+        key = (looked, reader and (reader.id, reader.steward))
+        return await self._shelves.get(
+            key, lambda: self._stock(request, looked, reader), self._minute()
+        )
+
+    async def _stock(self, request: web.Request, looked: Looked, reader: Member | None) -> Shelf:
+        query = looked.query(reader)
+
+        def look(view: View) -> tuple[dict[str, Any], frozenset[int]]:
+            found = listings.search(view, query, self._minute(), listings.PAGE + 1)
+            page = found[: listings.PAGE]
+            shown = {
+                "looked": looked,
+                "cards": [self._card(view, each, reader) for each in page],
+                "more": looked.next(page[-1]) if len(found) > len(page) else "",
+                "places": self._places(view),
+            }
+            return shown, frozenset(each.member for each in page if each.member is not None)
+
+        shown, owners = await self._runner.read(look)
+        return Shelf(self._frame.pieces(request, "market.html", shown, reader), owners)
 
     async def _answer(
         self, request: web.Request, member: Member, form: AnswerForm, proposal: Proposal
@@ -362,6 +413,13 @@ def _looked(request: web.Request) -> Looked:
 def _place(after: str) -> tuple[int, str, str]:
     listed, _, rest = after.partition(".")
     village, _, id_ = rest.partition(".")
-    if not (listed.isascii() and listed.isdigit() and len(listed) <= 15):
+    known = (
+        listed.isascii()
+        and listed.isdigit()
+        and len(listed) <= 15
+        and names.accepts(names.village_id, village)
+        and listing.is_id(id_)
+    )
+    if not known:
         raise InvalidInput("this is not a search that the market knows")
     return int(listed), village, id_

@@ -21,8 +21,8 @@ _JSON: Final = "application/json"
 _REFERENCE: Final = "#/components/schemas/{name}"
 _DESCRIPTION: Final = """\
 For members' own programs. Amounts are decimal text, times are milliseconds since 1970 (UTC). \
-A changing request with an `Idempotency-Key` is done once: sent again it gets the same answer, and \
-409 with other content. Unknown fields and parameters are errors. Errors are problem documents \
+A changing request with an `Idempotency-Key` is done once: sent again within 30 days it gets the \
+same answer, and 409 with other content; only an invitation is never shown again. Unknown fields and parameters are errors. Errors are problem documents \
 (RFC 9457)."""
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Idempotency-Key": {"type": "string", "pattern": r"^[\x21-\x7e]{1,64}$"},

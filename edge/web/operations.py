@@ -43,13 +43,16 @@ class Looking:
 class Doing:
     """Changes something, once for each Idempotency-Key. `do` returns what `show` finds it by, which
     is kept with the key. `prepare` does before it what takes no transaction. `is_trade`: the
-    neighbour is told, and given a moment to answer; `is_listing`: the neighbours are told."""
+    neighbour is told, and given a moment to answer; `is_listing`: the neighbours are told.
+    `is_secret`: what `do` returns is shown in the one answer and kept nowhere; sent again, the
+    request is refused."""
 
     do: Callable[[Tx, Call[Any]], str]
     show: Callable[[View, Call[Any], str], object]
     prepare: Callable[[Call[Any]], Awaitable[str]] | None = None
     is_trade: bool = False
     is_listing: bool = False
+    is_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def make_page(shop: Shop) -> web.Application:
     door = SignIn(shop.runner, shop.run_blocking, shop.monotonic_s)
     feed = Feed(shop)
     groups = (
-        Pages(shop, frame, door),
+        Pages(shop, frame, door, feed),
         WalletPages(shop, frame, door),
         Market(shop, frame),
         Desk(shop, frame),
@@ -75,9 +75,10 @@ def make_page(shop: Shop) -> web.Application:
 class Pages(Handlers):
     """The handlers. Reading is one transaction for each page, so that it shows one state."""
 
-    def __init__(self, shop: Shop, frame: Frame, door: SignIn) -> None:
+    def __init__(self, shop: Shop, frame: Frame, door: SignIn, feed: Feed) -> None:
         super().__init__(shop, frame)
         self._door = door
+        self._feed = feed
 
     def routes(self) -> list[web.RouteDef]:
         one = "/trades/{id:[0-9a-f]{16}}"
@@ -142,7 +143,10 @@ class Pages(Handlers):
     async def sign_out(self, request: web.Request) -> web.Response:
         form = await forms.read(request, Form)
         await sessions.check_token(request, form.csrf)
+        claim = await sessions.claim_of(request)
         await sessions.end(request, self._runner)
+        if claim is not None:
+            self._feed.wake(claim.member)
         raise web.HTTPSeeOther("/")
 
     # Doing

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from aiohttp import web
 from aiohttp_session import AbstractStorage, Session, get_session, new_session
 from aiohttp_session.nacl_storage import NaClCookieStorage
@@ -81,19 +82,36 @@ async def end(request: web.Request, runner: Runner) -> None:
         await runner.write(lambda tx: endings.end(tx, member, id_, SESSION_S_MAX * 1000))
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """Whose session a cookie of this box says that it is. It may have ended since."""
+
+    id: str
+    member: int
+    epoch: int
+
+
+async def claim_of(request: web.Request) -> Claim | None:
+    """Return what the request's cookie says, None if it is of nobody who has signed in."""
+    session = await get_session(request)
+    id_, member, epoch = session.get("id"), session.get("member"), session.get("epoch")
+    if not (isinstance(id_, str) and isinstance(member, int) and isinstance(epoch, int)):
+        return None
+    return Claim(id_, member, epoch)
+
+
+def check(view: View, claim: Claim) -> Member | None:
+    """Return the member who is signed in, None if the session was ended or the PIN has changed."""
+    if endings.has_ended(view, claim.id):
+        return None
+    found = members.by_id(view, claim.member)
+    return found if found is not None and found.session_epoch == claim.epoch else None
+
+
 async def member_of(request: web.Request, runner: Runner) -> Member:
     """Return the member who is signed in. Raises NotSignedIn, also if the PIN has changed since, or
     the session was ended."""
-    session = await get_session(request)
-    id_, member, epoch = session.get("id"), session.get("member"), session.get("epoch")
-
-    def look(view: View) -> Member | None:
-        if not isinstance(id_, str) or not isinstance(member, int) or endings.has_ended(view, id_):
-            return None
-        found = members.by_id(view, member)
-        return found if found is not None and found.session_epoch == epoch else None
-
-    found = await runner.read(look) if isinstance(id_, str) else None
+    claim = await claim_of(request)
+    found = await runner.read(lambda view: check(view, claim)) if claim is not None else None
     if found is None:
         raise NotSignedIn("you are not signed in, or not any more: nothing was done; sign in first")
     return found

@@ -54,8 +54,9 @@ class Time(msgspec.Struct, frozen=True):
 
 
 class TradeView(msgspec.Struct, frozen=True):
-    """A trade as one of its two members sees it, at `path`. `other_user` is a name that this box
-    cannot check if `named_by_them`; a trade within the village has no `other_village`."""
+    """A trade as one of its two members sees it, at `path`. `pays` is what they give and the fee on
+    it. `other_user` is a name that this box cannot check if `named_by_them`; a trade within the
+    village has no `other_village`."""
 
     id: str
     path: str
@@ -64,6 +65,7 @@ class TradeView(msgspec.Struct, frozen=True):
     sentence: str
     gives: str
     gets: str
+    pays: str
     fee: str
     other_user: str
     other_village: str
@@ -185,6 +187,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
         ),
         gives=words.quantity_text(gives),
         gets=words.quantity_text(gets),
+        pays=words.gives_text(terms, role),
         fee=words.token_text(fee) if fee else "",
         other_user=(found.to_user if role == "from" else found.from_user) or "a member",
         other_village=found.neighbour,
@@ -221,6 +224,7 @@ def deal_shown(view: View, found: Deal, member: Member) -> TradeView:
         sentence=words.describe_deal(role, found.status, gives, gets, name, deadline.text),
         gives=gives,
         gets=gets,
+        pays=gives,
         fee="",
         other_user=name,
         other_village="",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import boxes, ledger, table
+from tests.bench import boxes, ledger, market, table
 
-BENCHES = {"ledger": ledger.rows, "boxes": boxes.rows}
+BENCHES = {"ledger": ledger.rows, "boxes": boxes.rows, "market": market.rows}
 RESULTS = Path(".bench/results.json")
 
 

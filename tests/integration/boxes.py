@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 class RealBox:
     """A village's folder and, while it runs, its process."""
 
-    def __init__(self, home: Path, village: str, settings: Iterable[str] = ()) -> None:
+    def __init__(
+        self, home: Path, village: str, settings: Iterable[str] = (), name: str = ""
+    ) -> None:
         self.village = village
         self.folder = home / village
         self.log = home / f"{village}.log"
@@ -30,7 +32,7 @@ class RealBox:
             each.split("=", 1) for each in settings
         )
         self.phrase = app.create_village(
-            self.folder, VillageSettings(village, f"Village {village}", 38.45, -93.85)
+            self.folder, VillageSettings(village, name or f"Village {village}", 38.45, -93.85)
         )
 
     async def start(self, crash_at: str = "", odd: str = "") -> None:

@@ -14,7 +14,7 @@ import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from edge import desk
-from edge.core import limits, receipt
+from edge.core import invitation, limits, receipt
 from edge.errors import Refused
 from edge.storage import members, tokens
 from edge.storage.tokens import SCOPES, Scope
@@ -405,7 +405,6 @@ async def test_idempotency_of_all_that_changes_something(two: Two) -> None:
         },
         "/steward/members": {"name": "Dora", "pin": "123456"},
         "/steward/issues": {"to": "Carol", "amount": "1"},
-        "/steward/invitations": {},
         "/steward/assets": {"asset": "Hoe"},
         "/declarations": {"asset": "Hoe", "amount": "3"},
         "/listings": {"side": "offer", "asset": "Hoe", "quantity": "3"},
@@ -420,6 +419,28 @@ async def test_idempotency_of_all_that_changes_something(two: Two) -> None:
         assert len(kept) == 1, kept
     assert len((await two.alice.found("/trades"))["trades"]) == 1
     assert len((await two.alice.found("/listings"))["listings"]) == 1
+
+
+async def test_an_invitation_is_in_one_answer_and_kept_nowhere(two: Two) -> None:
+    """Sent eight times at once and then again, one is made and one answer has it."""
+    count = "SELECT count(*) FROM invitation"
+    (before,) = await two.a.store.read(lambda view: view.one(count))
+    sent = [two.alice.post("/steward/invitations", {}, key="new") for _ in range(8)]
+    answers = await asyncio.gather(*sent)
+    answers.append(await two.alice.post("/steward/invitations", {}, key="new"))
+    [made] = [each for each in answers if each.status == 201]
+    assert {each.slug for each in answers if each is not made} == {"wrong-state"}
+    assert {each.status for each in answers if each is not made} == {409}
+    other = await two.alice.post("/steward/invitations", {"valid_hours": 1}, key="new")
+    assert (other.status, other.slug) == (409, "conflict")
+    assert await two.a.store.read(lambda view: view.one(count)) == (before + 1,)
+    line = made.json["invitation"]
+    secret = invitation.from_text(line).secret
+    dump = await two.a.store.read(lambda view: list(view.conn.iterdump()))
+    for each in (line, secret.hex(), line.encode().hex()):
+        assert not any(each in row or each.upper() in row for row in dump)
+    fresh = await two.alice.post("/steward/invitations", {}, key="another")
+    assert fresh.json["invitation"] != line
 
 
 async def test_no_pin_can_be_guessed_from_what_is_kept(two: Two) -> None:

@@ -635,6 +635,32 @@ def test_output_that_cannot_be_written_is_2(home: Path) -> None:
     assert MISSOURI.encode() in silent.stdout
 
 
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.parametrize("output", ["a full disk", "a pipe that nobody reads"])
+def test_no_village_is_made_whose_phrase_nobody_sees(
+    tmp_path: Path, output: str, flags: list[str]
+) -> None:
+    line = [sys.executable, "-m", "edge", "init", *flags, "--dir", str(tmp_path / "village")]
+    line += ["--id", MISSOURI, "--name", "Farm", "--lat", "38.45", "--lon", "-93.85"]
+    if output == "a full disk":
+        out = os.open("/dev/full", os.O_WRONLY)
+    else:
+        unread, out = os.pipe()
+        os.close(unread)
+    try:
+        done = subprocess.run(line, stdout=out, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(out)
+    assert done.returncode == 2
+    said = done.stderr.decode()
+    assert said.startswith("village-edge: cannot write to standard output: ")
+    assert said.endswith("so no village was made\n")
+    assert list(tmp_path.iterdir()) == []
+    again = subprocess.run(line, capture_output=True, check=False)
+    assert again.returncode == 0
+    assert (tmp_path / "village" / "village.toml").exists()
+
+
 def test_a_pipe_that_nobody_writes_to_is_an_empty_file(home: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

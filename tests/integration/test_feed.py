@@ -439,3 +439,33 @@ async def test_pages_are_told_where_to_look_again(box: WebBox, stack: AsyncExitS
     headers = {"Last-Event-ID": "x"}
     async with browser.session.get(url, headers=headers) as refused:
         assert refused.status in (400, 401)
+
+
+async def test_a_stream_ends_when_its_member_signs_out(box: WebBox, stack: AsyncExitStack) -> None:
+    """At once, although nothing has changed; what the member has open elsewhere goes on."""
+    here, elsewhere = [await stack.enter_async_context(Browser(box.server)) for _ in range(2)]
+    url = box.server.make_url("/events")
+    for browser in (here, elsewhere):
+        await browser.sign_in("Carol")
+    async with here.session.get(url) as mine, elsewhere.session.get(url) as other:
+        assert mine.status == other.status == 200
+        reader, open_elsewhere = Reader(mine), Reader(other)
+        await here.send("/sign-out")
+        assert await ended(reader)
+        await box.store.write(lambda tx: desk.pay(tx, "Alice", "Carol", "1"))
+        async with asyncio.timeout(5):
+            event = await open_elsewhere.next()
+        assert event is not None and event.name == "wallet"
+
+
+async def test_a_stream_does_not_go_on_after_its_session(
+    box: WebBox, stack: AsyncExitStack
+) -> None:
+    """Whatever ended it: the next change is not told any more."""
+    browser = await stack.enter_async_context(Browser(box.server))
+    await browser.sign_in("Carol")
+    async with browser.session.get(box.server.make_url("/events")) as response:
+        carol = await box.store.read(lambda view: members.named(view, "Carol"))
+        await box.store.write(lambda tx: members.end_sessions(tx, carol.id))
+        await box.store.write(lambda tx: desk.pay(tx, "Alice", "Carol", "1"))
+        assert await ended(Reader(response))

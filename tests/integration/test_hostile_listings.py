@@ -350,7 +350,7 @@ def test_it_asks_for_more_than_is_listed(honest: Village, liar: Liar) -> None:
     id_ = shown(honest, HONEST)[0].id
     liar.say(answer_to(liar, id_, request=replace(PANEL, amount=3)))
     known = the_trade(honest)
-    with pytest.raises(WrongState, match="your listing has only 2 SOLAR-PANEL left"):
+    with pytest.raises(WrongState, match="your listing has only 2 Solar Panel left"):
         accept(honest, known)
     assert look_at(honest, known).status == "PENDING"
     assert shown(honest, HONEST)[0].goods.item.amount == 2

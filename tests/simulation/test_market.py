@@ -382,7 +382,7 @@ def test_the_last_of_it_goes_to_whom_the_member_accepts_first(two: tuple[Village
     first, second = answer(a, id_, "3"), answer(a, id_, "3", "Carol")
     exchange(a, b)
     accept(b, second)
-    with pytest.raises(WrongState, match="your listing has only 2 SOLAR-PANEL left"):
+    with pytest.raises(WrongState, match="your listing has only 2 Solar Panel left"):
         accept(b, first)
     assert (at(b, first).status, left(b, id_)) == ("PENDING", 2)
     exchange(a, b)

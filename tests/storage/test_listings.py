@@ -401,17 +401,40 @@ def test_a_member_has_only_so_many(village: Village) -> None:
         add(village)
 
 
-def test_a_village_has_only_so_many_those_taken_back_included(
-    village: Village, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_village_has_only_so_many(village: Village, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LISTINGS_OWN_MAX", 3)
     made = [add(village, days=1), add(village), add(village, member=2)]
-    take_back(village, made[0])
     with pytest.raises(TooMany, match="the village has 3 listings"):
+        add(village)
+    take_back(village, made[1])
+    add(village)
+    with pytest.raises(TooMany):
         add(village)
     village.now_ms += 2 * limits.DAY_MS
     village.write(listings.drop_ended)
     add(village)
+
+
+def test_one_member_cannot_take_all_the_room(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By listing and taking back: of the notes of that the latest are kept, and all listings."""
+    monkeypatch.setattr(limits, "LISTINGS_OWN_MAX", 3)
+    theirs = add(village, member=2)
+    since = row(village, theirs)["version"]
+    taken = [add_and_take_back(village) for _ in range(10)]
+    add(village, member=2)
+    gone = [each.id for each in told(village, since) if each.goods is None]
+    assert gone == taken[-3:]
+    assert [each.id for each in look(village, member=2)][-1] == theirs
+    (count,) = village.conn.execute("SELECT count(*) FROM listing").fetchone()
+    assert count == 2 + 3
+
+
+def add_and_take_back(village: Village) -> str:
+    id_ = add(village)
+    take_back(village, id_)
+    return id_
 
 
 def near(number: int, **changes: Any) -> Listing:

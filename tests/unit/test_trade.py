@@ -288,7 +288,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"from_fee": -1}, "malformed fee"),
     ({"to_fee": limits.AMOUNT_MINOR_MAX + 1}, "malformed fee"),
     ({"deadline_minute": 0}, "malformed deadline"),
-    ({"deadline_minute": limits.DEADLINE_MINUTE_MAX + 1}, "malformed deadline"),
+    ({"deadline_minute": 2**40}, "malformed deadline"),
     ({"window_s": 0}, "malformed window"),
     ({"window_s": limits.WINDOW_S_MAX + 1}, "malformed window"),
 ]
@@ -312,7 +312,7 @@ def test_bad_terms_are_named(changes: dict[str, Any], what: str) -> None:
         {"offer": Quantity("AT", "token", 2, limits.AMOUNT_MINOR_MAX)},
         {"request": Quantity("FLOUR", "resource", 6, 1)},
         {"refund_of": bytes(32)},
-        {"deadline_minute": limits.DEADLINE_MINUTE_MAX, "window_s": limits.WINDOW_S_MAX},
+        {"deadline_minute": 2**40 - 1, "window_s": limits.WINDOW_S_MAX},
         {"trade_id": "x" * 64},
     ],
 )

@@ -1,13 +1,14 @@
 """A trade's state in plain words."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core import names, trade, words
+from edge.core import limits, names, trade, words
 from edge.core.council import Seat
 from edge.core.trade import ENDED, Quantity, Role, Status, Terms
 
@@ -132,6 +133,28 @@ def test_times_are_shown_as_given() -> None:
     eight = words.moment(1_795_510_200_000)
     assert words.when(eight) == DEADLINE
     assert "by next week." in said("from", Status.PENDING, deadline="next week")
+
+
+@given(st.integers())
+def test_any_number_has_a_moment(ms: int) -> None:
+    """Also in the time zones that are ahead or behind; what calendars can show is not changed."""
+    found = words.moment(ms)
+    for hours in (-24, 24):
+        zone = timezone(timedelta(hours=hours) - timedelta(minutes=1) * (hours // 24))
+        assert words.when(found.astimezone(zone))
+    if 0 <= ms <= limits.DEADLINE_MINUTE_MAX * limits.MINUTE_MS:
+        assert round(found.timestamp() * 1000) == ms
+
+
+def test_a_fee_alone_is_given_too() -> None:
+    """A gift on which the receiver pays a fee is no gift to them."""
+    of = terms(request=Quantity("AT", "token", 2, 0))
+    assert "this is a gift to you" in said("to", Status.PENDING, of)
+    paid = msgspec.structs.replace(of, to_fee=5_00)
+    assert "your fee of 5.00 AT is held" in said("to", Status.PENDING, paid)
+    assert "Your fee of 5.00 AT is free again." in said("to", Status.ABORTED, paid)
+    for role, status in EVERY:
+        assert not re.search(r"[{}]|\s\s|\.\.|nothing and", said(role, status, paid))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ CREATE TABLE listing (
 
 CREATE INDEX listing_version ON listing (village, version);
 CREATE INDEX listing_newest ON listing (listed_ms) WHERE side IS NOT NULL;
+CREATE INDEX listing_newest_of ON listing (village, listed_ms) WHERE side IS NOT NULL;
 CREATE INDEX listing_changed ON listing (changed_ms);
 CREATE INDEX listing_member ON listing (member) WHERE member IS NOT NULL;
 
@@ -131,3 +132,13 @@ CREATE INDEX ended_session_member ON ended_session (member);
 -- count for less as time passes.
 ALTER TABLE neighbour ADD COLUMN taken_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE neighbour ADD COLUMN taken_ms INTEGER NOT NULL DEFAULT 0;
+
+-- When a request was answered, of those before now: at the ledger's last change. Answers are forgotten
+-- after a while.
+ALTER TABLE request ADD COLUMN stamp_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE request SET stamp_ms = max(
+    coalesce((SELECT max(stamp_ms) FROM movement), 0),
+    coalesce((SELECT max(changed_ms) FROM trade), 0)
+);
+CREATE INDEX request_stamp ON request (stamp_ms);
+CREATE INDEX request_scope ON request (scope, stamp_ms);

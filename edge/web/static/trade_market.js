@@ -8,19 +8,27 @@
   const answer = document.querySelector("form[data-unit-price]");
   if (answer) {
     const amount = answer.querySelector("#amount");
+    const sum = answer.querySelector("#sum");
     const cost = answer.querySelector('[data-sum="cost"]');
     const item = answer.querySelector('[data-sum="item"]');
     const fee = answer.querySelector('[name="fee"]');
+    const notice = answer.querySelector("#fee");
+    const propose = answer.querySelector("button");
     const name = item ? item.textContent.replace(/^[0-9.]+ /, "") : "";
     amount.addEventListener("input", function () {
       const minor = minorUnits(amount.value, Number(answer.dataset.decimals));
-      if (fee) fee.value = "0";
-      if (minor === null || !cost || !item) return;
-      const ten = BigInt(10);
-      const one = ten ** BigInt(answer.dataset.decimals);
+      fee.value = "0"; // what was agreed to was the fee on another amount
+      if (notice) {
+        notice.hidden = true;
+        propose.textContent = propose.dataset.plain;
+      }
+      if (!sum) return;
+      sum.hidden = minor === null;
+      if (minor === null) return;
+      const one = BigInt(10) ** BigInt(answer.dataset.decimals);
       const price = BigInt(answer.dataset.unitPrice);
       const total = (price * minor + one - BigInt(1)) / one;
-      item.textContent = amount.value.trim() + " " + name;
+      item.textContent = decimal(minor, Number(answer.dataset.decimals)) + " " + name;
       if (price > 0) {
         cost.textContent =
           decimal(total, Number(answer.dataset.priceDecimals)) + " " + answer.dataset.priceAsset;
@@ -30,31 +38,45 @@
 
   // Search while typing: the same page that the button asks for.
   const search = document.querySelector("form.search");
-  const live = document.getElementById("live");
   let asked = 0;
-  if (search && live) {
+  if (search) {
     const start = debounced(300, function () {
-      const query = new URLSearchParams(new FormData(search)).toString();
-      const address = "/market?" + query;
+      const fields = [...new FormData(search)].filter((field) => field[1]);
+      const query = new URLSearchParams(fields).toString();
+      const address = "/market" + (query && "?" + query);
       history.replaceState(null, "", address);
       refresh(address);
     });
     search.addEventListener("input", start);
   }
 
-  // Something has changed: look again, unless somebody is filling in a form.
-  const kinds = ["trades", "market", "wallet"];
-  const shown = document.querySelector("[data-live]");
-  const wanted = shown ? shown.dataset.live.split(" ") : [];
-  if (wanted.length && document.querySelector("header form")) {
-    const events = new EventSource("/events");
-    const look = debounced(150, function () {
-      refresh(location.pathname + location.search);
+  // Something has changed: look again. What somebody is about to press or follow stays until they
+  // leave it.
+  const regions = [...document.querySelectorAll("[data-live]")];
+  const wanted = new Set(regions.flatMap((region) => region.dataset.live.split(" ")));
+  let events = null;
+  let isStale = false;
+  const look = debounced(150, function () {
+    refresh(location.pathname + location.search);
+  });
+  function listen() {
+    if (events) events.close();
+    events = null;
+    if (document.hidden) return; // a browser opens few connections to one box, and this keeps one
+    events = new EventSource("/events");
+    // Something may have happened between the making of the page and now.
+    events.addEventListener("open", look, { once: true });
+    events.addEventListener("error", function () {
+      if (this.readyState === EventSource.CLOSED) setTimeout(listen, 30000); // too many listen
     });
-    kinds
-      .filter((kind) => wanted.includes(kind))
-      .forEach((kind) => events.addEventListener(kind, look));
-    addEventListener("pagehide", () => events.close());
+    wanted.forEach((kind) => events.addEventListener(kind, look));
+  }
+  if (regions.length && document.querySelector("header form")) {
+    listen();
+    addEventListener("pagehide", () => events && events.close());
+    addEventListener("pageshow", (shown) => shown.persisted && listen());
+    document.addEventListener("visibilitychange", listen);
+    document.addEventListener("focusout", () => isStale && look());
   }
 
   async function refresh(address) {
@@ -69,16 +91,25 @@
     }
     if (turn !== asked) return;
     const fresh = new DOMParser().parseFromString(text, "text/html");
-    document.querySelectorAll("[data-live]").forEach(function (old) {
-      const now = fresh.getElementById(old.id);
-      if (!now || old.innerHTML === now.innerHTML || old.contains(busy())) return;
-      old.replaceWith(document.adoptNode(now));
+    isStale = false;
+    regions.forEach(function (region) {
+      const now = fresh.getElementById(region.id);
+      if (!now || said(region) === said(now)) return;
+      if (region.contains(document.activeElement)) {
+        isStale = true;
+        return;
+      }
+      region.querySelectorAll("details[open]").forEach(function (open) {
+        const same = fresh.getElementById(open.id);
+        if (same) same.open = true;
+      });
+      region.replaceChildren(...[...now.childNodes].map((node) => document.adoptNode(node)));
     });
   }
 
-  function busy() {
-    const at = document.activeElement;
-    return at && at.matches("input, select, textarea, button") ? at : null;
+  // A region without what differs each time it is made: the ids of its forms, and what is unfolded.
+  function said(region) {
+    return region.innerHTML.replace(/(name="form" value=")[0-9a-f]*|( open="")/g, "$1");
   }
 
   function minorUnits(text, decimals) {
