@@ -17,7 +17,7 @@ from edge.core.accounts import (
 from edge.core.names import TOKEN, TOKEN_DECIMALS
 from edge.core.records import LimitChange, Personal
 from edge.errors import ConfigError, Conflict, InvalidInput, NotFound, UnknownAsset, WrongState
-from edge.storage import facts, ledger, logs, members, neighbours
+from edge.storage import facts, ledger, logs, members, neighbours, tokens
 from edge.storage.members import Member
 from edge.storage.tx import OWN_LOG, Tx, View
 
@@ -39,9 +39,11 @@ def add_member(tx: Tx, name: str, pin_hash: str, steward: bool = False) -> Membe
 
 
 def reset_pin(tx: Tx, name: str, pin_hash: str) -> Member:
-    """Give a member another PIN; whoever is signed in as that member is so no longer."""
+    """Give a member another PIN; whoever is signed in as that member is so no longer, and the
+    member's tokens are revoked: the old PIN may have been in wrong hands."""
     member = members.named(tx, name)
     members.set_pin(tx, member, pin_hash)
+    tokens.revoke_all(tx, member.id)
     return member
 
 

@@ -65,13 +65,16 @@ def take_back(tx: Tx, member: Member, id_: str) -> None:
     listings.take_back(tx, tx.identity.village, id_)
 
 
-def proposal(view: View, village: str, id_: str, amount: str) -> Proposal:
-    """Return what answers a listing for an amount of its item.
+def proposal(view: View, village: str, id_: str, amount: str, digest: str) -> Proposal:
+    """Return what answers a listing for an amount of its item; `digest` is of the listing as it was
+    seen, so that nobody agrees to another price.
 
     Raises NotFound, InvalidAmount, WrongState if there is less left.
     """
     goods = listings.named(view, village, id_).goods
     item = goods.item
+    if digest != listing.digest(goods):
+        raise WrongState("the listing has changed since it was shown: look at it again")
     minor = names.amount(amount, item.decimals, item.asset)
     if minor > item.amount:
         left = names.amount_text(item.amount, item.decimals)
@@ -97,6 +100,8 @@ def propose(tx: Tx, member: Member, proposal: Proposal) -> Deal:
     open_now += trades.count_open(tx, member=member.id, role="from")
     if open_now >= limits.OPEN_TRADES_PER_MEMBER_MAX:
         raise TooMany(f"{member.name} has {limits.OPEN_TRADES_PER_MEMBER_MAX} open trades")
+    if deals.count_waiting(tx, member.id, other.id) >= limits.DEALS_PER_PAIR_MAX:
+        raise TooMany(f"{limits.DEALS_PER_PAIR_MAX} of your proposals wait for {other.name}")
     offer, request = _side(tx, proposal.offer), _side(tx, proposal.request)
     if offer[0] == request[0]:
         raise InvalidInput("a trade is of two different assets")

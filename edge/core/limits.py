@@ -37,6 +37,7 @@ WINDOW_S_MAX = 7 * 86_400
 OPEN_TRADES_PER_MEMBER_MAX = 100
 OPEN_TRADES_PER_NEIGHBOUR_MAX = 1_000
 PROPOSALS_PER_PERSON_MAX = 50  # that wait for one person, from one neighbour
+DEALS_PER_PAIR_MAX = 10  # proposals of one member that wait for another of the same village
 DEAD_PROPOSALS_KEPT_MAX = 1_000  # of one neighbour, declined or run out
 
 # Listings (offers and wants of goods)

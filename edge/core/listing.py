@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from edge.core import limits, names, trade
+from edge.core import canonical, crypto, limits, names, trade
 from edge.core.trade import Quantity
 from edge.errors import InvalidInput, Malformed
 
@@ -83,11 +83,20 @@ def sides(goods: Goods, minor: int) -> tuple[Quantity, Quantity]:
     return (price, item) if goods.side == "offer" else (item, price)
 
 
+def digest(goods: Goods) -> str:
+    """Return 16 hex digits that stand for all of a listing but how much is left: who answers it
+    says what it has seen, and nothing else can be agreed to."""
+    constant = msgspec.structs.replace(goods, item=msgspec.structs.replace(goods.item, amount=0))
+    return crypto.sha256(canonical.encode(constant)).hex()[:16]
+
+
 def search_text(text: str) -> str:
-    """Return the form in which a text is looked through: without case, width and accents."""
+    """Return the form in which a text is looked through: without case, width and accents, and not
+    longer than twice the longest listing (a few signs stand for many letters)."""
     folded = unicodedata.normalize("NFKD", text).casefold()
     spread = unicodedata.normalize("NFKD", folded).replace("-", " ")
-    return "".join(c for c in spread if not unicodedata.combining(c))
+    plain = "".join(c for c in spread if not unicodedata.combining(c))
+    return plain[: 2 * limits.LISTING_TEXT_CHARS_MAX]
 
 
 def _is_well_formed(goods: Goods) -> bool:

@@ -142,6 +142,15 @@ def count_open(view: View, member: int) -> int:
     return count
 
 
+def count_waiting(view: View, from_member: int, to_member: int) -> int:
+    count: int = view.one(
+        "SELECT count(*) FROM deal WHERE from_member = ? AND to_member = ? AND status = 'PENDING'",
+        from_member,
+        to_member,
+    )[0]
+    return count
+
+
 def pending(view: View) -> list[Deal]:
     """Return the proposals that wait for an answer."""
     return [_deal(row) for row in view.all(f"{_COLUMNS} WHERE status = 'PENDING'")]

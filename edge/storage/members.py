@@ -59,7 +59,10 @@ def end_sessions(tx: Tx, id_: int) -> None:
 
 
 def set_steward(tx: Tx, member: Member, steward: bool) -> None:
+    """Make a member a steward or not; a steward's tokens end with the office, for good."""
     tx.run("UPDATE member SET steward = ? WHERE id = ?", int(steward), member.id)
+    if not steward:
+        tx.run("DELETE FROM api_token WHERE member = ? AND scopes LIKE '%steward%'", member.id)
 
 
 def stewards(view: View) -> list[Member]:

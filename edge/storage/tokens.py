@@ -62,6 +62,10 @@ def revoke(tx: Tx, member: Member, id_: int) -> None:
         raise NotFound("you have no such token, or not any more")
 
 
+def revoke_all(tx: Tx, member: int) -> None:
+    tx.run("DELETE FROM api_token WHERE member = ?", member)
+
+
 def of_member(view: View, member: Member) -> list[Token]:
     """Return a member's tokens, the newest first."""
     return [

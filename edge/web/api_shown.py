@@ -1,6 +1,7 @@
 """What the JSON API shows of what is kept: from rows to the structs of api_types."""
 
 from edge.core import limits, trade
+from edge.core import listing as core_listing
 from edge.core.accounts import Asset
 from edge.core.listing import Goods
 from edge.core.names import TOKEN_DECIMALS, amount_text
@@ -80,6 +81,7 @@ def listing(view: View, found: Listed, member: Member) -> types.Listing:
         text=goods.text,
         by=lister.name if lister else "",
         mine=found.member == member.id,
+        digest=core_listing.digest(goods),
         listed_ms=found.listed_ms,
         ends_ms=found.ends_minute * limits.MINUTE_MS,
     )

@@ -53,7 +53,7 @@ def propose(tx: Tx, call: Call[types.TradeAsked]) -> str:
 def answer(tx: Tx, call: Call[types.AnswerAsked]) -> str:
     """Propose the trade that a listing asks for."""
     village, id_ = call.path["village"], call.path["id"]
-    proposal = market.proposal(tx, village, id_, call.asked.quantity)
+    proposal = market.proposal(tx, village, id_, call.asked.quantity, call.asked.digest)
     return _propose(tx, call, proposal, call.asked.fee)
 
 
@@ -105,7 +105,7 @@ async def hash_pin(call: Call[types.MemberAsked]) -> str:
 
 
 def add_member(tx: Tx, call: Call[types.MemberAsked]) -> str:
-    return desk.add_member(tx, call.asked.name, call.prepared, call.asked.steward).name
+    return desk.add_member(tx, call.asked.name, call.prepared).name
 
 
 def set_limit(tx: Tx, call: Call[types.LimitAsked]) -> str:
@@ -169,7 +169,7 @@ def taken_back_shown(view: View, call: Call[Any], id_: str) -> types.ListingChan
 
 
 def member_shown(view: View, call: Call[types.MemberAsked], name: str) -> types.MemberBalances:
-    return types.MemberBalances(name, call.asked.steward, [])
+    return types.MemberBalances(name, False, [])
 
 
 def asset_shown(view: View, call: Call[Any], code: str) -> types.AssetShown:

@@ -142,9 +142,11 @@ class TradeAsked(Struct, frozen=True):
 
 
 class AnswerAsked(Struct, frozen=True):
-    """How much of what is listed; `fee` as in a trade."""
+    """How much of what is listed, and the listing's `digest` as it was seen: if its price has
+    changed since, nothing is proposed. `fee` as in a trade."""
 
     quantity: Amount
+    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
     fee: Amount = "0"
 
 
@@ -166,7 +168,6 @@ class MemberAsked(Struct, frozen=True):
     pin: Annotated[
         str, msgspec.Meta(min_length=limits.PIN_CHARS_MIN, max_length=limits.PIN_CHARS_MAX)
     ]
-    steward: bool = False
 
 
 class LimitAsked(Struct, frozen=True):
@@ -314,7 +315,7 @@ class Trades(Struct, frozen=True):
 
 class Listing(Struct, frozen=True):
     """What is left of an offer or a want; `price` is for one of the asset, null for nothing. `by`:
-    who listed it, told of this village's only."""
+    who listed it, told of this village's only. `digest` stands for all but the quantity."""
 
     village: str
     id: str
@@ -325,6 +326,7 @@ class Listing(Struct, frozen=True):
     text: str
     by: str
     mine: bool
+    digest: str
     listed_ms: int
     ends_ms: int
 

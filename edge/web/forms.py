@@ -101,8 +101,9 @@ class ListForm(Form, frozen=True):
 
 
 class AnswerForm(Form, frozen=True):
-    """`fee`: as in ProposeForm."""
+    """`digest`: of the listing as it was shown. `fee`: as in ProposeForm."""
 
+    digest: str = ""
     amount: str = "1"
     fee: str = "0"
 

@@ -67,8 +67,8 @@ class Handlers:
         return await sessions.member_of(request, self._runner)
 
     async def _form(self, request: web.Request, kind: type[F]) -> tuple[Member, F]:
-        member = await self._member(request)
         form = await forms.read(request, kind)
+        member = await self._member(request)  # as late as can be: a body may come slowly
         await sessions.check_token(request, form.csrf)
         if not form.form:
             raise InvalidInput("not a form of this page: it has no id")
@@ -78,9 +78,12 @@ class Handlers:
         self, member: Member, id_: str, asked: bytes, do: Callable[[Tx], bytes]
     ) -> bytes:
         scope = views.scope(member)
-        return await self._runner.write(
-            lambda tx: members.once(tx, scope, id_, asked, lambda: do(tx))
-        )
+
+        def write(tx: Tx) -> bytes:
+            sessions.check_still(tx, member)
+            return members.once(tx, scope, id_, asked, lambda: do(tx))
+
+        return await self._runner.write(write)
 
     async def _propose(
         self, member: Member, id_: str, asked: bytes, proposal: Proposal, fee: int

@@ -189,7 +189,7 @@ class Market(Handlers):
         village, id_ = request.match_info["village"], request.match_info["id"]
         try:
             proposal = await self._runner.read(
-                lambda view: market.proposal(view, village, id_, form.amount)
+                lambda view: market.proposal(view, village, id_, form.amount, form.digest)
             )
             path = await self._answer(request, member, form, proposal)
         except (Refused, PeerError) as error:
@@ -292,6 +292,7 @@ class Market(Handlers):
                 "card": self._card(view, found, member),
                 "offer": _offer(found, form.amount),
                 "unit": _unit(found),
+                "digest": listing.digest(found.goods),
                 "can_answer": found.member is None or member is None or found.member != member.id,
             }
 

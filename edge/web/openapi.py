@@ -22,8 +22,8 @@ _REFERENCE: Final = "#/components/schemas/{name}"
 _DESCRIPTION: Final = """\
 For members' own programs. Amounts are decimal text, times are milliseconds since 1970 (UTC). \
 A changing request with an `Idempotency-Key` is done once: sent again within 30 days it gets the \
-same answer, and 409 with other content; only an invitation is never shown again. Unknown fields and parameters are errors. Errors are problem documents \
-(RFC 9457)."""
+same answer, and 409 with other content; only an invitation is never shown again. Unknown fields \
+and parameters are errors. Errors are problem documents (RFC 9457)."""
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Idempotency-Key": {"type": "string", "pattern": r"^[\x21-\x7e]{1,64}$"},
     LAST_EVENT_ID: {"type": "string", "pattern": r"^[0-9]{1,15}\.[0-9]{1,15}$"},

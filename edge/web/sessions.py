@@ -117,6 +117,13 @@ async def member_of(request: web.Request, runner: Runner) -> Member:
     return found
 
 
+def check_still(view: View, member: Member) -> None:
+    """Raise NotSignedIn if, since a request began, the member's PIN or office has changed."""
+    now = members.by_id(view, member.id)
+    if now is None or (now.session_epoch, now.steward) != (member.session_epoch, member.steward):
+        raise NotSignedIn("you are not signed in as before: nothing was done; sign in again")
+
+
 async def token(request: web.Request, random: Callable[[int], bytes]) -> str:
     """Return what the forms of this session must carry."""
     session = await get_session(request)

@@ -3,7 +3,7 @@
 The same steps with other texts plant what a page must only ever show (test_planted.py).
 """
 
-import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from edge import control
 from tests.browser.villages import (
     CALIFORNIA,
     MISSOURI,
-    PATIENCE_S,
     PIN,
     Place,
     Two,
     neighbours,
 )
+from tests.integration.boxes import until
 from tests.integration.web_boxes import Browser as Client
 
 FEE_BASIS_POINTS: Final = 100
@@ -263,26 +263,29 @@ async def _answer(client: Client, path: str, amount: str, fee: str = "0") -> str
 
 async def _decide(client: Client, step: str, kind: str = "/trades/") -> None:
     """Accept or decline the one proposal that waits for somebody's answer."""
-    button = f'action="{kind}'
-    async with asyncio.timeout(PATIENCE_S):
-        while f"/{step}" not in await client.get("/"):
-            pass
-    place = next(part for part in client.text.split(button)[1:] if f'/{step}"' in part[:60])
-    path = kind + place.split("/", 1)[0]
-    await client.send(f"{path}/{step}")
+    button = re.compile(rf'action="({kind}\w+)/{step}"')
+
+    async def find() -> re.Match[str] | None:
+        return button.search(await client.get("/"))
+
+    found: re.Match[str] = await until(find, f"a proposal to {step}")
+    await client.send(f"{found[1]}/{step}")
 
 
 async def _until(client: Client, path: str, text: str) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while text not in await client.get(path):
-            pass
+    async def is_so() -> bool:
+        return text in await client.get(path)
+
+    await until(is_so, f"{path} says {text!r}")
 
 
 async def _arrived(client: Client, village: str, count: int) -> None:
     """Wait until so many listings of a neighbour have come."""
-    async with asyncio.timeout(PATIENCE_S):
-        while (await client.get(f"/market?village={village}")).count('<li class="card">') < count:
-            pass
+
+    async def is_so() -> bool:
+        return (await client.get(f"/market?village={village}")).count('<li class="card">') >= count
+
+    await until(is_so, f"the listings of {village}")
 
 
 def _path(client: Client) -> str:

@@ -3,18 +3,17 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
 from edge import desk, trade_escrow
 from edge.core.invitation import PREFIX
 from edge.core.trade import Proposal
 from edge.storage import facts, members, neighbours
-from tests.browser.test_page import FLAGS, IS_TOO_WIDE, LOWEST_CONTRAST
-from tests.conftest import CHROMIUM
+from tests.browser.villages import IS_TOO_WIDE, LOWEST_CONTRAST, window
 from tests.integration.web_boxes import (
     CALIFORNIA,
     MISSOURI,
@@ -25,23 +24,23 @@ from tests.integration.web_boxes import (
     people_and_goods,
 )
 
-pytestmark = pytest.mark.needs("chromium")
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="session")]
 
 HOSTILE: Final = '"><img src=x onerror=document.title="ran">'
 LONG: Final = "Wolfeschlegelsteinhausenbergerdorffwelchevoralternwaren"
 PAGES: Final = ("", "/members", "/members/1", "/members/3", "/neighbours", "/trades")
-PATIENCE_MS: Final = 30_000
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def stack() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as stack:
         yield stack
 
 
-@pytest.fixture
-async def box(stack: AsyncExitStack, tmp_path: Path) -> WebBox:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def box(stack: AsyncExitStack, tmp_path_factory: pytest.TempPathFactory) -> WebBox:
     """A village that has all that the desk can show, a good part of it hostile."""
+    tmp_path = tmp_path_factory.mktemp("desk")
     wire = Wire()
     own = await stack.enter_async_context(WebBox(wire, tmp_path, MISSOURI, "Factor e Farm"))
     other = await stack.enter_async_context(WebBox(wire, tmp_path, CALIFORNIA, "Hills"))
@@ -65,14 +64,8 @@ async def box(stack: AsyncExitStack, tmp_path: Path) -> WebBox:
     return own
 
 
-async def open_desk(stack: AsyncExitStack, box: WebBox, **settings: Any) -> Page:
-    playwright = await stack.enter_async_context(async_playwright())
-    browser = await playwright.chromium.launch(
-        executable_path=CHROMIUM, headless=True, args=list(FLAGS)
-    )
-    await stack.enter_async_context(browser)
-    page = await browser.new_page(**settings)
-    page.set_default_timeout(PATIENCE_MS)
+async def open_desk(browser: Browser, box: WebBox, **settings: Any) -> Page:
+    page = await window(browser, **({"java_script_enabled": True} | settings))
     await page.goto(str(box.server.make_url("/")))
     await page.get_by_label("Your name").fill("Alice")
     await page.get_by_label("Your PIN").fill(PINS["Alice"])
@@ -84,10 +77,10 @@ async def open_desk(stack: AsyncExitStack, box: WebBox, **settings: Any) -> Page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1_200])
 async def test_every_page_can_be_read(
-    stack: AsyncExitStack, box: WebBox, width: int, scheme: str
+    browser: Browser, box: WebBox, width: int, scheme: str
 ) -> None:
     size = {"width": width, "height": 800}
-    page = await open_desk(stack, box, viewport=size, color_scheme=scheme)
+    page = await open_desk(browser, box, viewport=size, color_scheme=scheme)
     for path in PAGES:
         await page.goto(str(box.server.make_url(f"/desk{path}")))
         assert await page.title() != "ran"
@@ -97,9 +90,9 @@ async def test_every_page_can_be_read(
         assert ratio >= 4.5, (path, text)
 
 
-async def test_a_stewards_day_without_javascript(stack: AsyncExitStack, box: WebBox) -> None:
+async def test_a_stewards_day_without_javascript(browser: Browser, box: WebBox) -> None:
     size = {"width": 360, "height": 640}
-    page = await open_desk(stack, box, viewport=size, java_script_enabled=False)
+    page = await open_desk(browser, box, viewport=size, java_script_enabled=False)
     await expect(page.get_by_text("Not all is well:")).to_be_visible()
 
     await page.get_by_role("navigation", name="The desk").get_by_text("Members").click()

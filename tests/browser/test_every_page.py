@@ -2,16 +2,14 @@
 colour schemes, and nothing that is wider than a phone or a screen."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 import axe_playwright_python
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from tests.browser.life import BOUND, PAGES, Life, Shown, lived_in
+from tests.browser.life import PAGES, Life, Shown
 from tests.browser.villages import IS_TOO_WIDE, People
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="session")]
@@ -26,12 +24,6 @@ RUN_AXE: Final = """async only => {
 # Light on a phone, dark on a screen: only what is about colours and sizes can differ.
 ALL: Final = {"type": "tag", "values": TAGS}
 COLOURS: Final = {"type": "rule", "values": ("color-contrast", "target-size")}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def life(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Life]:
-    async with lived_in(tmp_path_factory.mktemp("life")) as life:
-        yield life
 
 
 async def faults_of(page: Page, shown: Shown, life: Life) -> list[str]:
@@ -65,6 +57,5 @@ async def test_every_page_is_for_everybody(life: Life, browser: Browser) -> None
     found = await asyncio.gather(
         *(look(who, tuple(each for each in PAGES if each.who == who)) for who in everybody)
     )
-    life.two.missouri.box.kill()
-    found.append(await look(BOUND.who, (BOUND,)))
+    await people.close_windows()
     assert "\n".join(fault for faults in found for fault in faults) == ""

@@ -1,130 +1,37 @@
 """The pages in a real browser, served by real boxes: each a process with its own ledger and TLS."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
-from edge import control
 from edge.core import receipt
-from tests.conftest import CHROMIUM
-from tests.integration.boxes import RealBox, befriend
-
-pytestmark = pytest.mark.needs("chromium")
-
-MISSOURI: Final = "ose-missouri-001"
-CALIFORNIA: Final = "ose-california-001"
-FLAGS: Final = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+from tests.browser.villages import (
+    IS_TOO_WIDE,
+    LOWEST_CONTRAST,
+    MISSOURI,
+    PIN,
+    Two,
+    free_to_spend,
+    look_until,
+    neighbours,
+    sign_in,
 )
-PINS: Final = {"Alice": "correct horse", "Carol": "2468", "Bob": "9753"}
-PATIENCE_S: Final = 30
+from tests.browser.villages import window as person
 
-# The lowest contrast (WCAG 2.2, 1.4.3) of any text on the page against what lies behind it.
-LOWEST_CONTRAST: Final = """() => {
-  const parse = text => text.match(/[0-9.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = node => {
-    for (; node; node = node.parentElement) {
-      const colour = parse(getComputedStyle(node).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-  };
-  const shown = [...document.body.querySelectorAll("*")].filter(node =>
-    [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim()));
-  const found = shown.map(node => {
-    const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))];
-    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.trim()];
-  });
-  return found.sort((one, two) => one[0] - two[0])[0];
-}"""
-IS_TOO_WIDE: Final = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="session")]
 
 
-@dataclass(frozen=True)
-class Place:
-    """A village's box and where its pages are: on plain HTTP for this machine, and on HTTPS."""
-
-    box: RealBox
-    url: str
-    secure_url: str
-
-
-@dataclass(frozen=True)
-class Two:
-    missouri: Place
-    california: Place
-
-
-@pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-async def two_boxes(stack: AsyncExitStack, tmp_path: Path) -> Two:
-    """Two neighbours: Alice (500 AT) and Carol, and Bob (2 Solar Panels)."""
-    missouri, california = (
-        RealBox(tmp_path, village, ["listen.page_tls=127.0.0.1:0"])
-        for village in (MISSOURI, CALIFORNIA)
-    )
-    for box in (missouri, california):
-        stack.callback(box.end)
-    await asyncio.gather(missouri.start(), california.start())
-    for name, box in (("Alice", missouri), ("Carol", missouri), ("Bob", california)):
-        await box.ask(control.MemberAdd(name, PINS[name]))
-    await missouri.ask(control.Issue("Alice", "500"))
-    await california.ask(control.Declare("Bob", "Solar Panel", "2"))
-    await befriend(missouri, california)
-    return Two(await place(missouri), await place(california))
-
-
-async def place(box: RealBox) -> Place:
-    plain, secure = (await box.ask(control.Status()))["page_urls"]
-    return Place(box, plain, secure)
-
-
-@pytest.fixture
-async def browser(stack: AsyncExitStack) -> Browser:
-    playwright = await stack.enter_async_context(async_playwright())
-    browser = await playwright.chromium.launch(
-        executable_path=CHROMIUM, headless=True, args=list(FLAGS)
-    )
-    return await stack.enter_async_context(browser)
-
-
-async def person(browser: Browser, **settings: Any) -> Page:
-    """Open a window of somebody's own, as narrow as an old phone and without scripts."""
-    phone: dict[str, Any] = {
-        "viewport": {"width": 360, "height": 640},
-        "java_script_enabled": False,
-    }
-    context = await browser.new_context(**(phone | settings))
-    context.set_default_timeout(PATIENCE_S * 1000)
-    return await context.new_page()
-
-
-async def sign_in(page: Page, url: str, name: str) -> None:
-    await page.goto(url)
-    await page.get_by_label("Your name").fill(name)
-    await page.get_by_label("Your PIN").fill(PINS[name])
-    await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_role("heading", name="What you have")).to_be_visible()
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def two_boxes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
+    """Two neighbours: Alice and Carol, and Bob who has Solar Panels."""
+    async with neighbours(tmp_path_factory.mktemp("page")) as two:
+        await two.missouri.member("Alice", at="900")
+        await two.missouri.member("Carol")
+        await two.california.member("Bob", Solar_Panel="5")
+        yield two
 
 
 async def pay(page: Page, payee: str, amount: str) -> None:
@@ -145,25 +52,13 @@ async def propose(page: Page, amount: str) -> None:
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Trade with Bob")
 
 
-async def look_until(page: Page, text: str) -> None:
-    """Look at a trade again and again until its page says something."""
-    async with asyncio.timeout(PATIENCE_S):
-        while text not in await page.inner_text("main"):
-            await page.get_by_role("link", name="Look again").click()
-
-
-async def balance(page: Page, asset: str) -> str:
-    """Return what is free to spend."""
-    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=asset))
-    return await row.get_by_role("cell").last.inner_text()
-
-
 async def test_two_people_trade_with_each_other(two_boxes: Two, browser: Browser) -> None:
     alice, bob = await person(browser), await person(browser)
     asked: list[str] = []
     for page in (alice, bob):
         page.on("request", lambda request: asked.append(request.url))
     await sign_in(alice, two_boxes.missouri.url, "Alice")
+    had = await free_to_spend(alice, "AT")
     await propose(alice, "100")
     await look_until(alice, "Waiting for Bob of ose-california-001 to accept or decline")
     await expect(alice.locator("main")).to_contain_text("Your 100.00 AT are set aside")
@@ -180,38 +75,25 @@ async def test_two_people_trade_with_each_other(two_boxes: Two, browser: Browser
         file = await (await download.value).path()
         assert receipt.verify(receipt.decode(file.read_bytes())).from_village == MISSOURI
         await page.get_by_role("link", name="All your trades").click()
-    assert (await balance(alice, "AT"), await balance(alice, "Solar Panel")) == ("400.00", "1")
-    assert (await balance(bob, "AT"), await balance(bob, "Solar Panel")) == ("100.00", "1")
+    assert float(await free_to_spend(alice, "AT")) == float(had) - 100
+    assert await free_to_spend(alice, "Solar Panel") == "1"
+    assert await free_to_spend(bob, "AT") == "100.00"
+    assert await free_to_spend(bob, "Solar Panel") == "4"
     own = {urlsplit(place.url).netloc for place in (two_boxes.missouri, two_boxes.california)}
     assert {urlsplit(url).netloc for url in asked} == own
     for place in (two_boxes.missouri, two_boxes.california):
         place.box.audit()
 
 
-async def test_a_box_that_is_away_is_waited_for(two_boxes: Two, browser: Browser) -> None:
-    alice, bob = await person(browser), await person(browser)
-    await sign_in(alice, two_boxes.missouri.url, "Alice")
-    await propose(alice, "100")
-    await look_until(alice, "to accept or decline")
-    await sign_in(bob, two_boxes.california.url, "Bob")
-    two_boxes.missouri.box.kill()
-    await bob.get_by_role("button", name="Accept").click()
-    said = bob.locator("main")
-    await expect(said).to_contain_text("this village is bound, and your 1 Solar Panel is held")
-    await expect(said).to_contain_text("Waiting for the box of ose-missouri-001 to confirm")
-    await expect(said).to_contain_text("until then no clock ends it")
-    await two_boxes.missouri.box.start()
-    await look_until(bob, "Done, in both ledgers")
-
-
 async def test_going_back_and_reloading_pay_once(two_boxes: Two, browser: Browser) -> None:
     alice = await person(browser)
     await sign_in(alice, two_boxes.missouri.url, "Alice")
+    had = await free_to_spend(alice, "AT")
     await pay(alice, "Carol", "12.50")
     for again in (alice.reload, alice.go_back, alice.go_forward, alice.reload):
         await again()
     await expect(alice.get_by_role("status")).to_have_text("Paid 12.50 AT to Carol.")
-    assert await balance(alice, "AT") == "487.50"
+    assert float(await free_to_spend(alice, "AT")) == float(had) - 12.5
 
 
 async def test_a_refused_payment_can_be_mended(two_boxes: Two, browser: Browser) -> None:
@@ -230,6 +112,7 @@ async def test_a_refused_payment_can_be_mended(two_boxes: Two, browser: Browser)
 async def test_an_impatient_double_click_pays_once(two_boxes: Two, browser: Browser) -> None:
     alice = await person(browser, java_script_enabled=True)
     await sign_in(alice, two_boxes.missouri.url, "Alice")
+    had = await free_to_spend(alice, "AT")
     await alice.fill("#payee", "Carol")
     await alice.fill("#amount", "12.50")
     async with alice.expect_navigation(url="**/?paid=*"):
@@ -238,7 +121,7 @@ async def test_an_impatient_double_click_pays_once(two_boxes: Two, browser: Brow
             " form.submit(); form.submit(); form.submit(); }"
         )
     await expect(alice.get_by_role("status")).to_have_text("Paid 12.50 AT to Carol.")
-    assert await balance(alice, "AT") == "487.50"
+    assert float(await free_to_spend(alice, "AT")) == float(had) - 12.5
 
 
 async def test_two_boxes_in_one_browser_over_https(two_boxes: Two, browser: Browser) -> None:
@@ -275,7 +158,7 @@ async def test_the_keyboard_is_enough(two_boxes: Two, browser: Browser) -> None:
         await page.keyboard.press("Tab")
     await page.keyboard.type("Alice")
     await page.keyboard.press("Tab")
-    await page.keyboard.type(PINS["Alice"])
+    await page.keyboard.type(PIN)
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="What you have")).to_be_visible()
 
@@ -309,3 +192,19 @@ async def test_pages_fit_an_old_phone_and_can_be_read(
     await check("refused payment")
     await page.goto(two_boxes.missouri.url + "nowhere")
     await check("error")
+
+
+async def test_a_box_that_is_away_is_waited_for(two_boxes: Two, browser: Browser) -> None:
+    alice, bob = await person(browser), await person(browser)
+    await sign_in(alice, two_boxes.missouri.url, "Alice")
+    await propose(alice, "100")
+    await look_until(alice, "to accept or decline")
+    await sign_in(bob, two_boxes.california.url, "Bob")
+    two_boxes.missouri.box.kill()
+    await bob.get_by_role("button", name="Accept").click()
+    said = bob.locator("main")
+    await expect(said).to_contain_text("this village is bound, and your 1 Solar Panel is held")
+    await expect(said).to_contain_text("Waiting for the box of ose-missouri-001 to confirm")
+    await expect(said).to_contain_text("until then no clock ends it")
+    await two_boxes.missouri.box.start()
+    await look_until(bob, "Done, in both ledgers")

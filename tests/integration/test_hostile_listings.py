@@ -19,6 +19,7 @@ from edge.federation_client import ROUNDS_MAX
 from edge.market import Ask
 from edge.storage import audit, listings, neighbours
 from edge.storage.listings import Listed, Query
+from tests.answering import answering
 from tests.integration.liar import (
     HONEST,
     HUNDRED,
@@ -359,7 +360,7 @@ def test_it_asks_for_more_than_is_listed(honest: Village, liar: Liar) -> None:
 def test_it_names_whom_our_own_proposal_goes_to(honest: Village, liar: Liar) -> None:
     """Of a listing that was answered, once; never of a proposal to somebody by name."""
     liar.say(listings=(told(1, goods=replace(GOODS, item=replace(PANEL, amount=9))),))
-    asked = honest.look(lambda view: market.proposal(view, LIAR, told(1).id, "1"))
+    asked = honest.look(lambda view: answering(view, LIAR, told(1).id, "1"))
     by_listing = propose(
         honest, "", offer=asked.offer, request=asked.request, listing=asked.listing
     )

@@ -37,6 +37,7 @@ from edge.storage.tx import Tx
 from edge.transport import tls
 from edge.transport.client import Endpoint
 from edge.transport.routes import VILLAGES_PATH
+from tests.answering import answering
 from tests.integration.boxes import RealBox, befriend, until
 from tests.integration.served import call, entry_of, exchange_of, signed
 from tests.simulation.world import Letter, Village, World
@@ -399,7 +400,7 @@ async def test_a_listing_names_nobody(two: tuple[Village, Village]) -> None:
     assert not any(words_in(each.body, PRIVATE) for each in letters)
 
     def answer(tx: Tx) -> bytes:
-        proposal = market.proposal(tx, CALIFORNIA, id_, "2")
+        proposal = answering(tx, CALIFORNIA, id_, "2")
         return trade_escrow.propose(tx, members.named(tx, xanthippe), proposal).subject
 
     subject = here.now(answer)

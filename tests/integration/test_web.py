@@ -378,6 +378,39 @@ async def test_a_note_and_names_are_only_text(pair: Pair, alice: Browser) -> Non
 # Who may post
 
 
+def reset_alices_pin(tx: Tx) -> None:
+    desk.reset_pin(tx, "Alice", "another hash")
+
+
+def change_nothing(tx: Tx) -> None:
+    assert members.find(tx, "Alice") is not None
+
+
+@pytest.mark.parametrize(("change", "status"), [(reset_alices_pin, 401), (change_nothing, 303)])
+async def test_a_payment_whose_body_comes_after_a_pin_was_reset(
+    pair: Pair, alice: Browser, change: Callable[[Tx], None], status: int
+) -> None:
+    """A form is worth what its sender may do once it has come whole."""
+    await alice.get()
+    fields = {**alice.hidden("/pay#pay"), "payee": "Carol", "amount": "5", "asset": "AT"}
+
+    async def body() -> AsyncIterator[bytes]:
+        text = "&".join(f"{name}={value}" for name, value in fields.items()).encode()
+        yield text[:10]
+        await pair.a.store.write(change)
+        yield text[10:]
+
+    async with alice.session.post(
+        pair.a.server.make_url("/pay"),
+        data=body(),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+        allow_redirects=False,
+    ) as answer:
+        assert answer.status == status
+    paid = "495.00" if status == 303 else "500.00"
+    assert (await has(pair.a, "Alice"))["AT"] == (paid, paid)
+
+
 @pytest.mark.parametrize("action", ["/pay", "/propose", "/sign-out", "/sign-in"])
 @pytest.mark.parametrize("token", ["", "0" * 32, None])
 async def test_a_form_needs_the_sessions_token(

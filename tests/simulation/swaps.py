@@ -21,6 +21,7 @@ from edge.storage import ledger, listings, logs, members, neighbours, trades
 from edge.storage.listings import Query
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
+from tests.answering import answering
 from tests.simulation.laws import LawBroken, Laws
 from tests.simulation.world import Village, World
 
@@ -199,7 +200,7 @@ class Story:
                 chosen = found[pick % len(found)]
                 item = chosen.goods.item
                 asked = amount or names.amount_text(item.amount, item.decimals)  # all of it
-                proposal = market.proposal(tx, other.name, chosen.id, asked)
+                proposal = answering(tx, other.name, chosen.id, asked)
                 trade_escrow.propose(tx, members.named(tx, person), proposal)
                 self.world.counts["answer asked"] += 1
 

@@ -17,6 +17,7 @@ from edge.market import Ask
 from edge.storage import audit, ledger, listings, members, neighbours, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx
+from tests.answering import answering
 from tests.simulation.world import Letter, Village, World
 
 A, B = "ose-missouri-001", "ose-california-001"
@@ -270,7 +271,7 @@ def test_the_listings_of_a_village_set_back(two: tuple[Village, Village]) -> Non
 
 def answer(village: Village, id_: str, amount: str, by: str = "Alice", of: str = B) -> Trade:
     def propose(tx: Tx) -> Trade:
-        made = market.proposal(tx, of, id_, amount)
+        made = answering(tx, of, id_, amount)
         return trade_escrow.propose(tx, members.named(tx, by), made)
 
     return village.now(propose)
@@ -387,7 +388,7 @@ def test_the_last_of_it_goes_to_whom_the_member_accepts_first(two: tuple[Village
     assert (at(b, first).status, left(b, id_)) == ("PENDING", 2)
     exchange(a, b)
     assert at(a, second).status == "SETTLED"
-    with pytest.raises(WrongState, match="only 2 SOLAR-PANEL left"):
+    with pytest.raises(WrongState, match="only 2 Solar Panel left"):
         answer(a, id_, "3")
 
 
@@ -582,7 +583,7 @@ def test_a_price_in_what_a_neighbour_calls_a_token_is_none(two: tuple[Village, V
     _, b = two
     log = b.look(lambda view: neighbours.named(view, A)).log
     b.conn.execute("INSERT INTO asset VALUES (?, 'GOLD', 'token', 3)", (log,))
-    with pytest.raises(UnknownAsset, match="GOLD"):
+    with pytest.raises(UnknownAsset, match="Gold"):
         list_goods(b, Ask("offer", "Solar Panel", "1", price="1", price_asset="Gold"))
 
 

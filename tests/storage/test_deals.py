@@ -33,6 +33,7 @@ from edge.storage import deals, ledger, listings, members
 from edge.storage.audit import audit
 from edge.storage.deals import Deal
 from edge.storage.tx import Tx
+from tests.answering import answering
 from tests.storage.tampering import found_in, tampered
 from tests.storage.villages import START_MS, Village
 
@@ -302,7 +303,7 @@ def list_goods(village: Village, by: str = "Bob", **changes: Any) -> str:
 
 
 def answer(village: Village, id_: str, amount: str, by: str) -> Deal:
-    asked = market.proposal(village.view, HERE, id_, amount)
+    asked = answering(village.view, HERE, id_, amount)
     return village.write(lambda tx: market.propose(tx, members.named(tx, by), asked))
 
 
@@ -320,12 +321,12 @@ def test_two_answers_to_one_listing(village: Village) -> None:
     accept(village, first)
     assert left(village, id_) == 1
     village.write(lambda tx: desk.declare(tx, "Bob", "Solar Panel", "5"))
-    refused(village, WrongState, lambda: accept(village, second), "only 1 SOLAR-PANEL left")
+    refused(village, WrongState, lambda: accept(village, second), "only 1 Solar Panel left")
     step(village, market.reject, second, "Bob")
     accept(village, answer(village, id_, "1", "Carol"))
     assert left(village, id_) == 0
-    with pytest.raises(WrongState, match="only 0 SOLAR-PANEL left"):
-        market.proposal(village.view, HERE, id_, "1")
+    with pytest.raises(WrongState, match="only 0 Solar Panel left"):
+        answering(village.view, HERE, id_, "1")
     audit(village.view)
 
 
@@ -424,7 +425,7 @@ class Market(RuleBasedStateMachine):
             id_ = list(self.listed)[pick % len(self.listed)]
 
             def propose(tx: Tx) -> Deal:
-                asked = market.proposal(tx, HERE, id_, amount)
+                asked = answering(tx, HERE, id_, amount)
                 return market.propose(tx, members.named(tx, by), asked)
 
             self._try(propose)

@@ -28,6 +28,7 @@ from edge.market import Ask
 from edge.storage import listings, members
 from edge.storage.listings import Listed, Query
 from edge.storage.tx import Tx
+from tests.answering import answering
 from tests.storage.villages import START_MS, Village
 
 HERE: Final = "ose-missouri-001"
@@ -586,13 +587,17 @@ def test_only_who_listed_it_takes_it_back(village: Village) -> None:
 
 def test_a_proposal_that_answers_a_listing(village: Village) -> None:
     id_ = list_goods(village, Ask("offer", "Flour", "2.5", price="3.33"))
-    made = market.proposal(village.view, HERE, id_, "0.001")
+    made = answering(village.view, HERE, id_, "0.001")
     assert (made.offer, made.request) == (("AT", "0.01"), ("FLOUR", "0.001"))
     assert (made.to_user, made.listing) == ("", id_)
-    with pytest.raises(WrongState, match=r"only 2\.500 FLOUR left"):
-        market.proposal(village.view, HERE, id_, "2.501")
+    with pytest.raises(WrongState, match=r"only 2\.500 Flour left"):
+        answering(village.view, HERE, id_, "2.501")
     for amount in ("0", "-1", "1.0001", "x"):
         with pytest.raises(InvalidAmount):
-            market.proposal(village.view, HERE, id_, amount)
+            answering(village.view, HERE, id_, amount)
     with pytest.raises(NotFound):
-        market.proposal(village.view, THERE, id_, "1")
+        answering(village.view, THERE, id_, "1")
+    dearer = list_goods(village, Ask("offer", "Flour", "2.5", price="333"))
+    cheap = listings.named(village.view, HERE, id_).goods
+    with pytest.raises(WrongState, match="has changed since it was shown"):
+        market.proposal(village.view, HERE, dearer, "1", listing.digest(cheap))
