@@ -4,15 +4,14 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from playwright.async_api import Browser, Page
 
 from tests.browser.life import BOUND, PAGES, Life, Shown, lived_in
-from tests.browser.villages import chromium, sign_in, window
+from tests.browser.villages import SCHEMES, chromium, sign_in, window
 
 SIZES: Final = {"phone": {"width": 360, "height": 740}, "screen": {"width": 1_200, "height": 800}}
-SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
 
 async def run(folder: Path, names: list[str]) -> None:

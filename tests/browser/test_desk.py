@@ -13,7 +13,7 @@ from edge import desk, trade_escrow
 from edge.core.invitation import PREFIX
 from edge.core.trade import Proposal
 from edge.storage import facts, members, neighbours
-from tests.browser.villages import IS_TOO_WIDE, LOWEST_CONTRAST, window
+from tests.browser.villages import IS_TOO_WIDE, LOWEST_CONTRAST, SCHEMES, window
 from tests.integration.web_boxes import (
     CALIFORNIA,
     MISSOURI,
@@ -74,20 +74,19 @@ async def open_desk(browser: Browser, box: WebBox, **settings: Any) -> Page:
     return page
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1_200])
-async def test_every_page_can_be_read(
-    browser: Browser, box: WebBox, width: int, scheme: str
-) -> None:
-    size = {"width": width, "height": 800}
-    page = await open_desk(browser, box, viewport=size, color_scheme=scheme)
+async def test_every_page_can_be_read(browser: Browser, box: WebBox) -> None:
+    page = await open_desk(browser, box)
     for path in PAGES:
         await page.goto(str(box.server.make_url(f"/desk{path}")))
         assert await page.title() != "ran"
         assert await page.locator("img").count() == 0
-        assert not await page.evaluate(IS_TOO_WIDE), path
-        ratio, text = await page.evaluate(LOWEST_CONTRAST)
-        assert ratio >= 4.5, (path, text)
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            ratio, text = await page.evaluate(LOWEST_CONTRAST)
+            assert ratio >= 4.5, (path, scheme, text)
+        for width in (360, 1_200):
+            await page.set_viewport_size({"width": width, "height": 800})
+            assert not await page.evaluate(IS_TOO_WIDE), (path, width)
 
 
 async def test_a_stewards_day_without_javascript(browser: Browser, box: WebBox) -> None:

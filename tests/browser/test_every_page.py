@@ -2,10 +2,9 @@
 colour schemes, and nothing that is wider than a phone or a screen."""
 
 import asyncio
-from pathlib import Path
+from importlib import resources
 from typing import Any, Final
 
-import axe_playwright_python
 import pytest
 from playwright.async_api import Browser, Page
 
@@ -14,7 +13,7 @@ from tests.browser.villages import IS_TOO_WIDE, People
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="session")]
 
-AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8")
+AXE: Final = (resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 RUN_AXE: Final = """async only => {
   const {violations} = await axe.run(document, {resultTypes: ["violations"], runOnly: only});

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import pytest
 from aiohttp.test_utils import TestServer
@@ -33,6 +33,7 @@ PIN: Final = "correct horse"
 PATIENCE_S: Final = 30
 PHONE: Final = {"width": 360, "height": 640}
 SCREEN: Final = {"width": 1_200, "height": 800}
+SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
 # The lowest contrast (WCAG 2.2, 1.4.3) of any text on the page against what lies behind it.
 LOWEST_CONTRAST: Final = """() => {
