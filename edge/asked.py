@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge import control, desk
 from edge.appliance.randomness import random_bytes
+from edge.core import names
 from edge.errors import ConfigError, InvalidInput
 
 FILE_BYTES_MAX = 8 * 1024 * 1024
@@ -39,25 +40,34 @@ def consume(a: argparse.Namespace) -> control.AnyCommand:
     return control.Consume(a.owner, a.resource, a.amount, a.id or _fresh_id())
 
 
+def approve(a: argparse.Namespace) -> control.AnyCommand:
+    return control.AssetApprove(a.resource, a.decimals, a.id or _fresh_id())
+
+
 def propose(a: argparse.Namespace) -> control.AnyCommand:
     user, at, village = a.to.rpartition("@")
     if not at:
-        raise InvalidInput(f"{a.to!r} is not NAME@VILLAGE, such as Bob@ose-california-001")
-    return control.TradePropose(
-        a.member,
-        user,
-        village,
-        (a.offer[1], a.offer[0]),
-        (a.request[1], a.request[0]),
-        a.hours,
-        a.id or _fresh_id(),
-    )
+        user, village = a.to, ""
+    elif not names.accepts(names.village_id, village):
+        raise InvalidInput(
+            f"{a.to!r} is not NAME, for a member of this village, and not NAME@VILLAGE, such as "
+            "Bob@ose-california-001"
+        )
+    if a.offer is None and a.request is None:
+        raise InvalidInput("say what the member gives (--offer), gets (--request), or both")
+    sides = (_side(a.offer), _side(a.request))
+    return control.TradePropose(a.member, user, village, *sides, a.hours, a.id or _fresh_id())
 
 
 def of_trade(
     kind: Callable[[str], control.AnyCommand],
 ) -> Callable[[argparse.Namespace], control.AnyCommand]:
     return lambda arguments: kind(arguments.trade)
+
+
+def _side(typed: list[str] | None) -> tuple[str, str] | None:
+    """Return asset and amount, which are typed the other way round."""
+    return (typed[1], typed[0]) if typed else None
 
 
 def _fresh_id() -> str:

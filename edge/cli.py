@@ -214,6 +214,12 @@ def _ledger(commands: _Commands) -> None:
     made.add_argument("resource", help='such as "Solar Panel"')
     made.add_argument("amount", nargs="?", default="1", help="how much of it (default 1)")
     _add_id(made)
+    asset = _group(commands, "asset", "the catalogue of what members may trade")
+    help_ = "put a resource into the catalogue, without any of it"
+    made = _asking(asset, "approve", help_, asked.approve, shown.approved)
+    made.add_argument("resource", help='such as "Solar Panel"')
+    made.add_argument("--decimals", type=int, default=0, help="1 allows 2.5 of it (default 0)")
+    _add_id(made)
     made = _asking(
         commands,
         "limit",
@@ -248,12 +254,17 @@ def _peer(commands: _Commands) -> None:
 
 
 def _trade(commands: _Commands) -> None:
-    trade = _group(commands, "trade", "trades with members of neighbours")
-    made = _asking(trade, "propose", "propose a trade", asked.propose, shown.one_trade)
+    trade = _group(commands, "trade", "trades of members, with neighbours and at home")
+    made = _asking(trade, "propose", "propose a trade, or a gift", asked.propose, shown.one_trade)
     made.add_argument("member", help="who offers, of this village")
-    made.add_argument("to", metavar="NAME@VILLAGE", help="such as Bob@ose-california-001")
-    for flag, help_ in (("--offer", "what the member gives"), ("--request", "and gets for it")):
-        made.add_argument(flag, nargs=2, required=True, metavar=("AMOUNT", "ASSET"), help=help_)
+    made.add_argument(
+        "to", metavar="NAME[@VILLAGE]", help="such as Bob@ose-california-001, or Clara of here"
+    )
+    for flag, help_ in (
+        ("--offer", "what the member gives; leave it out to ask for a gift"),
+        ("--request", "and gets for it; leave it out to make a gift"),
+    ):
+        made.add_argument(flag, nargs=2, metavar=("AMOUNT", "ASSET"), help=help_)
     made.add_argument("--hours", type=int, default=24, help="until when it may be accepted")
     _add_id(made)
     for name, help_, kind in (
@@ -358,9 +369,8 @@ def _run_init(arguments: argparse.Namespace) -> None:
 
     def show(phrase: str) -> None:
         answer = {"village": village.id, "recovery_phrase": phrase}
-        lines = (
-            [json.dumps(answer)] if arguments.json else _phrase_lines(arguments, village, phrase)
-        )
+        said = shown.phrase(f"{village.name} ({village.id})", arguments.dir, phrase)
+        lines = [json.dumps(answer)] if arguments.json else said
         try:
             _print(lines)
             sys.stdout.flush()
@@ -372,16 +382,6 @@ def _run_init(arguments: argparse.Namespace) -> None:
             ) from None
 
     app.create_village(arguments.dir, village, show)
-
-
-def _phrase_lines(
-    arguments: argparse.Namespace, village: VillageSettings, phrase: str
-) -> Iterable[str]:
-    yield f"{village.name} ({village.id}) lives in {arguments.dir}.\n"
-    yield "Its recovery phrase, shown this once:\n"
-    yield f"    {phrase}\n"
-    yield "Write it on paper and keep it apart from the box. Whoever has it is this village;"
-    yield "without it a lost box cannot come back."
 
 
 def _run_serve(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,14 @@
 """Doing a steward's commands: `run` has one arm for each class of control.py."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 import msgspec
 
-from edge import desk, peering, steward, trade_escrow
+from edge import desk, market, peering, steward, trade_escrow
 from edge.control import (
     AnyCommand,
+    AssetApprove,
     Consume,
     Declare,
     ExportReceipt,
@@ -28,10 +32,14 @@ from edge.control import (
     TradePropose,
     TradeReject,
 )
-from edge.core import invitation, names, receipt, registry, trade, words
-from edge.errors import Refused
+from edge.core import invitation, limits, names, receipt, registry, trade, words
+from edge.errors import Refused, WrongState
 from edge.steward import Box
-from edge.storage import logs, members, neighbours, trades
+from edge.storage import deals, facts, ledger, logs, members, neighbours, swaps, trades
+from edge.storage.deals import Deal
+from edge.storage.members import Member
+from edge.storage.swaps import Swap
+from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
 
 STEWARD = "steward"  # whose ids the answers to commands are kept under
@@ -44,6 +52,8 @@ async def run(box: Box, command: AnyCommand) -> object:
             return await _member(box, command)
         case Pay() | Issue() | Declare() | Consume() | Limit():
             return await _enter(box, command)
+        case AssetApprove():
+            return await _approve(box, command)
         case PeerInvite():
             made = await box.runner.write(
                 lambda tx: peering.invite(tx, command.valid_hours * 3_600)
@@ -68,7 +78,7 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case PeerList():
             return {"neighbours": _neighbours(view), "candidates": _candidates(view)}
         case TradeList():
-            return [trade_shown(found) for found in trades.everyone(view)]
+            return [swap_shown(view, found) for found in swaps.everyone(view)]
         case Status():
             return msgspec.to_builtins(box.health(view))
         case ExportRegistry():
@@ -76,13 +86,51 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case ExportTrades():
             return [trade_public(found) for found in trades.everyone(view, limit=100_000)]
         case ExportReceipt():
-            found = trades.named(view, command.trade)
+            found = swaps.named(view, command.trade)
+            if isinstance(found, Deal):
+                raise WrongState("a trade within the village has no receipt: one ledger has it all")
             return receipt.encode(trade_escrow.receipt(view, found)).decode()
     raise AssertionError(f"no arm for {type(command).__name__}")
 
 
-def trade_shown(found: trades.Trade) -> dict[str, object]:
-    """Return a trade as its own village's people see it."""
+def swap_shown(view: View, found: Swap) -> dict[str, object]:
+    """Return a trade, with another village or at home, as its own village's people see it."""
+    return deal_shown(view, found) if isinstance(found, Deal) else trade_shown(found)
+
+
+def deal_shown(view: View, found: Deal) -> dict[str, object]:
+    """Return a trade within the village with the fields of any other; it has no terms, and so no
+    `trade_id` and no `subject`."""
+    village = facts.read(view, "village_id")
+    giver, taker = (_name(view, id_) for id_ in (found.from_member, found.to_member))
+    offer, request = (_side_shown(view, *side) for side in (found.offer, found.request))
+    gives, gets = (
+        "".join(f"{amount} {words.asset_text(code)}" for code, amount in side.items())
+        or words.NOTHING
+        for side in (offer, request)
+    )
+    deadline = words.when(words.moment(found.deadline_minute * limits.MINUTE_MS))
+    return {
+        "id": found.id,
+        "trade_id": None,
+        "from_village": village,
+        "to_village": village,
+        "offer": offer,
+        "request": request,
+        "status": found.status,
+        "subject": None,
+        "deadline": found.deadline_minute * 60,
+        "from_user": giver,
+        "to_user": taker,
+        "fee": names.amount_text(0, names.TOKEN_DECIMALS),
+        "message": words.describe_deal(
+            "from", found.status, gives, gets, taker, deadline, me=giver
+        ),
+    }
+
+
+def trade_shown(found: Trade) -> dict[str, object]:
+    """Return a trade with another village as its own village's people see it."""
     terms = found.terms
     return trade_public(found) | {
         "from_user": found.from_user,
@@ -104,7 +152,7 @@ def trade_shown(found: trades.Trade) -> dict[str, object]:
     }
 
 
-def trade_public(found: trades.Trade) -> dict[str, object]:
+def trade_public(found: Trade) -> dict[str, object]:
     """Return a trade in the mission's form, without people (`federation_trades.json`)."""
     terms = found.terms
     return {
@@ -121,7 +169,21 @@ def trade_public(found: trades.Trade) -> dict[str, object]:
 
 
 def _quantity_shown(quantity: trade.Quantity) -> dict[str, str]:
+    """Return one side of a trade; that of a gift is empty."""
+    if not quantity.amount:
+        return {}
     return {quantity.asset: names.amount_text(quantity.amount, quantity.decimals)}
+
+
+def _side_shown(view: View, code: str, amount: int) -> dict[str, str]:
+    if not amount:
+        return {}
+    return {code: names.amount_text(amount, ledger.asset(view, code).decimals)}
+
+
+def _name(view: View, member: int) -> str:
+    found = members.by_id(view, member)
+    return found.name if found else "a member"
 
 
 async def _member(box: Box, command: MemberAdd | MemberPin | MemberSteward) -> object:
@@ -171,6 +233,19 @@ async def _enter(box: Box, command: Pay | Issue | Declare | Consume | Limit) -> 
     return {"record": int(done), "message": said}
 
 
+async def _approve(box: Box, command: AssetApprove) -> object:
+    asked = msgspec.json.encode(command)
+
+    def approve(tx: Tx) -> bytes:
+        return desk.approve(tx, command.resource, command.decimals).code.encode()
+
+    code = await box.runner.write(
+        lambda tx: members.once(tx, STEWARD, command.id, asked, lambda: approve(tx))
+    )
+    shown = words.asset_text(code.decode())
+    return {"asset": code.decode(), "message": f"{shown} is in the catalogue now"}
+
+
 async def _propose(box: Box, command: TradePropose) -> object:
     proposal = trade.Proposal(
         command.to_village,
@@ -181,41 +256,60 @@ async def _propose(box: Box, command: TradePropose) -> object:
     )
     asked = msgspec.json.encode(command)
 
-    def propose(tx: Tx) -> bytes:
+    def at_home(tx: Tx) -> bytes:
+        return market.propose(tx, members.named(tx, command.member), proposal).id.encode()
+
+    def to_neighbour(tx: Tx) -> bytes:
         member = members.named(tx, command.member)
         fee = trade.fee(command.offer, box.fee_basis_points)
-        made = trade_escrow.propose(tx, member, proposal, fee)
-        return made.subject
+        return trade_escrow.propose(tx, member, proposal, fee).subject
 
-    subject = await box.runner.write(
-        lambda tx: members.once(tx, STEWARD, command.id, asked, lambda: propose(tx))
-    )
-    return await _after_step(box, subject)
+    def propose(tx: Tx) -> Swap:
+        is_home = command.to_village in ("", tx.identity.village)
+        do = at_home if is_home else to_neighbour
+        answer = members.once(tx, STEWARD, command.id, asked, lambda: do(tx))
+        return deals.named(tx, answer.decode()) if is_home else trades.by_subject(tx, answer)
+
+    return await _after_step(box, await box.runner.write(propose))
 
 
 async def _decide(box: Box, command: TradeAccept | TradeReject | TradeCancel) -> object:
-    step = {
-        TradeAccept: trade_escrow.accept,
-        TradeReject: trade_escrow.reject,
-        TradeCancel: trade_escrow.cancel,
-    }[type(command)]
-
-    def decide(tx: Tx) -> bytes:
-        found = trades.named(tx, command.trade)
+    def decide(tx: Tx) -> Swap:
+        found = swaps.named(tx, command.trade)
+        if isinstance(found, Deal):
+            mover = found.from_member if isinstance(command, TradeCancel) else found.to_member
+            mine = members.by_id(tx, mover)
+            assert mine is not None, "members are never deleted"
+            return _HOME_STEPS[type(command)](tx, mine, found)
         member = members.by_id(tx, found.member) if found.member is not None else None
         if member is None:
             raise Refused(f"trade {found.id} is addressed to nobody here")
-        return step(tx, member, found).subject
+        return _STEPS[type(command)](tx, member, found)
 
     return await _after_step(box, await box.runner.write(decide))
 
 
-async def _after_step(box: Box, subject: bytes) -> object:
-    """Tell the neighbour, waiting a little for what comes of it, and show the trade."""
-    found = await box.runner.read(lambda view: trades.by_subject(view, subject))
-    await steward.tell(box, found.neighbour)
-    found = await box.runner.read(lambda view: trades.by_subject(view, subject))
-    return trade_shown(found)
+async def _after_step(box: Box, moved: Swap) -> object:
+    """Tell the neighbour, waiting a little for what comes of it, and show the trade. Of one at home
+    the neighbours only hear what it left of a listing."""
+    if isinstance(moved, Deal):
+        if box.serving:
+            box.client.kick_all()
+        return await box.runner.read(lambda view: deal_shown(view, moved))
+    await steward.tell(box, moved.neighbour)
+    return trade_shown(await box.runner.read(lambda view: trades.by_subject(view, moved.subject)))
+
+
+_STEPS: Final[Mapping[type[AnyCommand], Callable[[Tx, Member, Trade], Trade]]] = {
+    TradeAccept: trade_escrow.accept,
+    TradeReject: trade_escrow.reject,
+    TradeCancel: trade_escrow.cancel,
+}
+_HOME_STEPS: Final[Mapping[type[AnyCommand], Callable[[Tx, Member, Deal], Deal]]] = {
+    TradeAccept: market.accept,
+    TradeReject: market.reject,
+    TradeCancel: market.cancel,
+}
 
 
 async def _import_registry(box: Box, command: ImportRegistry) -> object:

@@ -75,6 +75,12 @@ class Declare(Command, frozen=True, tag="declare"):
     id: str = ""
 
 
+class AssetApprove(Command, frozen=True, tag="asset approve"):
+    resource: str
+    decimals: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
+    id: str = ""
+
+
 class Consume(Command, frozen=True, tag="consume"):
     owner: str
     resource: str
@@ -101,11 +107,13 @@ class PeerList(Command, frozen=True, tag="peer list"):
 
 
 class TradePropose(Command, frozen=True, tag="trade propose"):
+    """An empty `to_village` is this one; of `offer` and `request` one may be None, for a gift."""
+
     member: str
     to_user: str
     to_village: str
-    offer: tuple[str, str]
-    request: tuple[str, str]
+    offer: tuple[str, str] | None
+    request: tuple[str, str] | None
     deadline_hours: Hours = limits.DEADLINE_S_DEFAULT // 3_600
     id: str = ""
 
@@ -154,6 +162,7 @@ AnyCommand = (
     | Pay
     | Issue
     | Declare
+    | AssetApprove
     | Consume
     | Limit
     | PeerInvite

@@ -35,16 +35,15 @@ def found_village(tx: Tx) -> None:
 
 
 def add_member(tx: Tx, name: str, pin_hash: str, steward: bool = False) -> Member:
-    return members.add(tx, names.member_name(name), pin_hash, steward)
+    return members.add(tx, names.new_member_name(name), pin_hash, steward)
 
 
 def reset_pin(tx: Tx, name: str, pin_hash: str) -> Member:
     """Give a member another PIN; whoever is signed in as that member is so no longer, and the
     member's tokens are revoked: the old PIN may have been in wrong hands."""
     member = members.named(tx, name)
-    members.set_pin(tx, member, pin_hash)
     tokens.revoke_all(tx, member.id)
-    return member
+    return members.set_pin(tx, member, pin_hash)
 
 
 def set_steward(tx: Tx, name: str, steward: bool) -> Member:
@@ -110,7 +109,8 @@ def declare_known(tx: Tx, member: Member, resource: str, amount: str) -> int:
     code = names.asset_code(resource)
     if code != TOKEN and logs.asset_in(tx, OWN_LOG, code) is None:
         raise UnknownAsset(
-            f"{code} is not in this village's catalogue: a steward approves new kinds of goods",
+            f"{words.asset_text(code)} is not in this village's catalogue: a steward approves new "
+            "kinds of goods",
             asset=code,
         )
     return declare(tx, member.name, code, amount)
@@ -123,7 +123,7 @@ def approve(tx: Tx, resource: str, decimals: int = 0) -> Asset:
     """
     code = names.asset_code(resource)
     if logs.asset_in(tx, OWN_LOG, code) is not None:
-        raise Conflict(f"{code} is in the catalogue already")
+        raise Conflict(f"{words.asset_text(code)} is in the catalogue already")
     if not 0 <= decimals <= limits.DECIMALS_MAX:
         raise InvalidInput(f"an asset has 0 to {limits.DECIMALS_MAX} decimals")
     asset = Asset(code, "resource", decimals)
@@ -136,7 +136,7 @@ def consume(tx: Tx, owner: str, resource: str, amount: str) -> int:
     account = members.account_named(tx, owner)
     asset = ledger.asset(tx, names.asset_code(resource))
     if asset.kind != "resource":
-        raise InvalidInput(f"{asset.code} is not a resource")
+        raise InvalidInput(f"{words.asset_text(asset.code)} is not a resource")
     minor = names.amount(amount, asset.decimals, asset.code)
     return _move(tx, "consume", account, ISSUANCE, asset, minor, Personal())
 
@@ -288,5 +288,5 @@ def _move(
 def _decimals(view: View, code: str) -> int:
     asset = logs.asset_in(view, OWN_LOG, code)
     if asset is None:
-        raise NotFound(f"{code} is not in the catalogue")
+        raise NotFound(f"{words.asset_text(code)} is not in the catalogue")
     return asset.decimals

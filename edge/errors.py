@@ -8,17 +8,22 @@ BoxError
 │   │   ├── UnknownMember
 │   │   ├── UnknownAsset
 │   │   ├── UnknownTrade
-│   │   └── UnknownNeighbour
+│   │   ├── UnknownNeighbour
+│   │   └── UnknownPath
 │   ├── LimitExceeded       the one rule of accounts would be broken
 │   ├── WrongState          a step that the trade's (or member's) state does not allow
 │   ├── Conflict            the same id with other content
 │   ├── NotSignedIn
 │   ├── Forbidden
+│   ├── WrongMethod           of HTTP; carries those that the address takes
+│   ├── WrongMediaType
 │   └── TooMany             rate or room used up; try later
 ├── PeerError             another village's nonsense; it costs that village, not us
 │   ├── Malformed           not the one accepted form
 │   ├── TooLarge
 │   ├── UnknownVillage
+│   ├── UnknownOrigin       a checkpoint of a log of which nothing is kept here
+│   ├── UntrustedCheckpoint a checkpoint that its log has not signed
 │   ├── BadSignature
 │   ├── Misdirected         signed for another village
 │   ├── StaleRequest        `created` too far from our clock; carries our time and a nonce to use
@@ -85,6 +90,10 @@ class UnknownNeighbour(NotFound):
     slug = "unknown-neighbour"
 
 
+class UnknownPath(NotFound):
+    slug = "unknown-path"
+
+
 class LimitExceeded(Refused):
     slug = "limit-exceeded"
 
@@ -105,6 +114,14 @@ class Forbidden(Refused):
     slug = "forbidden"
 
 
+class WrongMethod(Refused):
+    slug = "wrong-method"
+
+
+class WrongMediaType(Refused):
+    slug = "wrong-media-type"
+
+
 class TooMany(Refused):
     slug = "too-many"
 
@@ -123,6 +140,14 @@ class TooLarge(PeerError):
 
 class UnknownVillage(PeerError):
     slug = "unknown-village"
+
+
+class UnknownOrigin(PeerError):
+    slug = "unknown-origin"
+
+
+class UntrustedCheckpoint(PeerError):
+    slug = "untrusted-checkpoint"
 
 
 class BadSignature(PeerError):

@@ -6,6 +6,7 @@ village signed and then cosigned, and carries the words on open trades, both way
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -13,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from edge.core import limits, messages, registry, trade
-from edge.core.messages import Exchange, SubjectMessage
+from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
 from edge.errors import BoxError, ForkedLog, Malformed, UnknownVillage
 from edge.storage import allowance, facts, listings, logs, neighbours
 from edge.storage.neighbours import Neighbour
@@ -50,13 +51,36 @@ class Subjects(Protocol):
 
     def expire(self, tx: Tx) -> int: ...
 
+    def receive_council(
+        self, tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
+    ) -> None: ...
+
+    def speak_council(
+        self, view: View, village: str, room: int
+    ) -> list[tuple[CouncilMessage, int]]: ...
+
+    def answer_unknown(
+        self, view: View, said: Iterable[CouncilMessage]
+    ) -> list[CouncilMessage]: ...
+
+    def told_council(self, tx: Tx, village: str, said: Iterable[tuple[bytes, int]]) -> None: ...
+
+    def villages_waiting(self, view: View) -> list[str]: ...
+
+    def next_wake(self, view: View) -> int | None: ...
+
+    def wake(self, tx: Tx) -> int | None: ...
+
 
 class Said(msgspec.Struct, frozen=True):
-    """A composed message, to whom, and which rows it spoke of."""
+    """A composed message, to whom, and which rows it spoke of. `waiting`: the villages to which
+    there is something urgent to say."""
 
     neighbour: Neighbour
     message: Exchange
     rows: tuple[tuple[bytes, int], ...]
+    councils: tuple[tuple[bytes, int], ...] = ()
+    waiting: tuple[str, ...] = ()
 
     @property
     def is_partial(self) -> bool:
@@ -68,12 +92,13 @@ class Said(msgspec.Struct, frozen=True):
 class Heard(msgspec.Struct, frozen=True):
     """What taking in a message did. `moved`: it moved a trade; `about`: the trades that moved or of
     which we had not spoken, to be spoken of next; `partial`: it brought a part of a longer log;
-    `took`: its sender holds more of ours than it did."""
+    `took`: its sender holds more of ours than it did; `waiting`: as in Said."""
 
     moved: bool = False
     about: tuple[bytes, ...] = ()
     partial: bool = False
     took: bool = False
+    waiting: tuple[str, ...] = ()
 
 
 class FederationClient:
@@ -93,6 +118,7 @@ class FederationClient:
         self._random = random
         self._heartbeat_s = heartbeat_s
         self._peers: dict[str, _Peer] = {}
+        self._news = asyncio.Event()  # of what councils decide: their waits may have changed
         self.known: dict[str, Neighbour] = {}
 
     async def run(self) -> None:
@@ -102,7 +128,7 @@ class FederationClient:
                 for neighbour in await self._runner.read(neighbours.everyone):
                     self._peer(neighbour.village)
                 await self._runner.write(self._subjects.expire)
-                await asyncio.sleep(self._heartbeat_s / 2)
+                await self._watch_the_clock(self._heartbeat_s / 2)
                 for peer in self._peers.values():
                     if peer.task is not None and peer.task.done():
                         peer.task.result()  # raises what broke it: a fault of this box
@@ -112,6 +138,20 @@ class FederationClient:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._peers.clear()
+
+    async def _watch_the_clock(self, seconds: float) -> None:
+        """Do what councils wait for, when it is time, for so long."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + seconds
+        while (left_s := end_s - loop.time()) > 0:
+            self._news.clear()
+            if await self._runner.read(self._subjects.next_wake) is not None:
+                wakes_ms = await self._runner.write(self._subjects.wake)
+                self._wake_others(await self._runner.read(self._subjects.villages_waiting))
+                left_s = left_s if wakes_ms is None else min(left_s, wakes_ms / 1000)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._news.wait()
 
     def kick_all(self) -> None:
         """Exchange with every neighbour now."""
@@ -132,7 +172,8 @@ class FederationClient:
             for _ in range(ROUNDS_MAX):
                 said = await self._compose(village, heard.about)
                 heard = await self._say(said)
-                if heard.moved or heard.partial or (said.is_partial and heard.took):
+                waits = village in heard.waiting
+                if waits or heard.moved or heard.partial or (said.is_partial and heard.took):
                     idle = False
                 elif heard.about and not idle:
                     idle = True  # once: to show that it was heard
@@ -144,16 +185,31 @@ class FederationClient:
         message = messages.decode_exchange(body)
         if message.sender != village:
             raise Malformed(f"the message says it is from {message.sender[:63]}, signed {village}")
-        await self._runner.write(lambda tx: receive(tx, self._subjects, message, ()))
-        said = await self._compose(village, [_subject(each) for each in message.subjects])
+        await self._runner.write(lambda tx: receive(tx, self._subjects, message, None))
+        about = [_subject(each) for each in message.subjects]
+        said = await self._compose(village, about, message.councils)
         return messages.encode(said.message)
 
-    async def _compose(self, village: str, about: Sequence[bytes]) -> Said:
+    async def _compose(
+        self, village: str, about: Sequence[bytes], asked: Sequence[CouncilMessage] = ()
+    ) -> Said:
         peer = self._peer(village, start=False)
         peer.turn += 1
-        return await self._runner.read(
-            lambda view: compose(view, self._subjects, village, about, peer.turn)
+        said = await self._runner.read(
+            lambda view: compose(view, self._subjects, village, about, peer.turn, asked)
         )
+        self._wake_others(said.waiting, village)
+        if said.councils:
+            self._news.set()
+        return said
+
+    def _wake_others(self, waiting: Iterable[str], but: str = "") -> None:
+        """Exchange now with those to whom there is something urgent to say, unless they do not
+        answer: those are tried again anyway."""
+        for village in waiting:
+            peer = self._peers.get(village)
+            if village != but and peer is not None and not peer.failures:
+                peer.wake.set()
 
     async def _say(self, said: Said) -> Heard:
         """Send a message and take in the answer."""
@@ -164,7 +220,9 @@ class FederationClient:
         message = messages.decode_exchange(answer)
         if message.sender != village:
             raise Malformed(f"{village} answered as {message.sender[:63]}")
-        return await self._runner.write(lambda tx: receive(tx, self._subjects, message, said.rows))
+        heard = await self._runner.write(lambda tx: receive(tx, self._subjects, message, said))
+        self._wake_others(heard.waiting, village)
+        return heard
 
     def _peer(self, village: str, start: bool = True) -> "_Peer":
         peer = self._peers.setdefault(village, _Peer())
@@ -173,20 +231,17 @@ class FederationClient:
         return peer
 
     async def _serve(self, village: str, peer: "_Peer") -> None:
-        failures = 0
         while True:
             peer.wake.clear()
-            pause_s = self._heartbeat_s
             try:
-                failures = await self._try(village, failures)
-                pause_s = await self._pause_s(village, failures)
+                peer.failures = await self._try(village, peer.failures)
             except AssertionError:
                 raise
             except Exception:  # noqa: BLE001 - one neighbour must not stop the others
                 _log.exception("no sync with %s: a fault of this box", village)
-                failures += 1
+                peer.failures += 1
             try:
-                async with asyncio.timeout(pause_s):
+                async with asyncio.timeout(self._pause_s(peer.failures)):
                     await peer.wake.wait()
             except TimeoutError:
                 pass
@@ -203,38 +258,43 @@ class FederationClient:
             _log.info("in sync with %s again", village)
         return 0
 
-    async def _pause_s(self, village: str, failures: int) -> float:
-        """The heartbeat with a tenth of jitter; after a failure with a trade open, sooner."""
-        jitter = 0.9 + self._random(1)[0] / 1280
+    def _pause_s(self, failures: int) -> float:
+        """The heartbeat, or sooner after the first failures, with a tenth of jitter."""
+        pause_s = self._heartbeat_s
         if failures:
-            said = await self._runner.read(
-                lambda view: self._subjects.speak(view, neighbours.named(view, village))
-            )
-            if said:
-                return min(self._heartbeat_s, RETRY_S_MIN * 2.0 ** min(failures - 1, 10)) * jitter
-        return self._heartbeat_s * jitter
+            pause_s = min(pause_s, RETRY_S_MIN * 2.0 ** min(failures - 1, 10))
+        return pause_s * (0.9 + self._random(1)[0] / 1280)
 
 
 class _Peer:
     """The task that serves one neighbour, what wakes it, the one exchange at a time, and how far
     speaking of more trades than one message may carry has come."""
 
-    __slots__ = ("lock", "task", "turn", "wake")
+    __slots__ = ("failures", "lock", "task", "turn", "wake")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self.turn = 0
+        self.failures = 0  # since the last exchange that went well
 
 
 def compose(
-    view: View, subjects: Subjects, village: str, about: Iterable[bytes], turn: int
+    view: View,
+    subjects: Subjects,
+    village: str,
+    about: Iterable[bytes],
+    turn: int,
+    asked: Sequence[CouncilMessage] = (),
 ) -> Said:
     """Return the message that a neighbour needs now, from committed rows."""
     neighbour = neighbours.named(view, village)
     own = facts.own_entry(view)
     spoken = subjects.speak(view, neighbour, about, turn)
+    unknown = subjects.answer_unknown(view, asked)
+    room = limits.COUNCILS_PER_MESSAGE_MAX - len(unknown)
+    councils = subjects.speak_council(view, village, room)
     message = Exchange(
         protocol=limits.PROTOCOL_VERSION,
         sender=own.village_id,
@@ -247,17 +307,17 @@ def compose(
         subjects=tuple(each for each, _ in spoken),
         listings_have=neighbour.listings_have,
         listings=tuple(listings.changed(view, own.village_id, neighbour.knows_listings)),
+        councils=(*unknown, *(each for each, _ in councils)),
     )
     rows = tuple((_subject(each), changed_ms) for each, changed_ms in spoken)
-    return Said(neighbour, message, rows)
+    told = tuple((each.subject, changed_ms) for each, changed_ms in councils)
+    return Said(neighbour, message, rows, told, tuple(subjects.villages_waiting(view)))
 
 
-def receive(
-    tx: Tx, subjects: Subjects, message: Exchange, said: Iterable[tuple[bytes, int]]
-) -> Heard:
+def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) -> Heard:
     """Take in a neighbour's message whole, or raise PeerError and change nothing.
 
-    `said` are the rows that our own message, which this one answers, spoke of.
+    `said` is our own message, if this one answers it.
     """
     neighbour = neighbours.find(tx, message.sender)
     if neighbour is None:
@@ -275,18 +335,23 @@ def receive(
     took = message.have > neighbour.has_size or message.listings_have > neighbour.knows_listings
     if not _is_of_our_log(tx, neighbour, message):
         return Heard(partial=partial, took=took)
-    subjects.told(tx, said)
+    cosigned = _keep_cosignature(tx, neighbour, message)
+    if said is not None:
+        subjects.told(tx, said.rows)
+        subjects.told_council(tx, neighbour.village, said.councils)
     neighbour = neighbours.named(tx, neighbour.village)
     moved = subjects.receive(tx, neighbour, message.subjects)
-    spoken = {subject for subject, _ in said}
+    subjects.receive_council(tx, neighbour, message.councils, cosigned)
+    spoken = {subject for subject, _ in said.rows} if said else set()
     heard = dict.fromkeys(_subject(each) for each in message.subjects)
     about = tuple(each for each in heard if each in moved or each not in spoken)
-    return Heard(bool(moved), (*about, *sorted(moved - heard.keys())), partial, took)
+    spoken_next = (*about, *sorted(moved - heard.keys()))
+    return Heard(bool(moved), spoken_next, partial, took, tuple(subjects.villages_waiting(tx)))
 
 
 def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
-    """Keep the cosignature. Tell if the neighbour holds more of our log than we do: then this box
-    has forgotten what it said, and says nothing new on trades."""
+    """Tell if the neighbour holds no more of our log than we do: else this box has forgotten what
+    it said, and says nothing new on trades."""
     size = logs.size_of(tx, OWN_LOG)
     if message.have > size:
         neighbours.set_trouble(
@@ -296,9 +361,13 @@ def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
             "the box was set back to an old copy",
         )
         return False
-    if message.cosignature is not None:
-        logs.keep_cosignature(tx, neighbour.village, neighbour.key, message.cosignature)
     return True
+
+
+def _keep_cosignature(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
+    """Keep the neighbour's cosignature on our log; tell whether it was new."""
+    line = message.cosignature
+    return line is not None and logs.keep_cosignature(tx, neighbour.village, neighbour.key, line)
 
 
 def _take_push(tx: Tx, neighbour: Neighbour, push: messages.Push | None) -> bool:

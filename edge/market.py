@@ -10,6 +10,7 @@ from edge.core.trade import Event, Proposal, Quantity
 from edge.errors import (
     Forbidden,
     InvalidInput,
+    LimitExceeded,
     NotFound,
     TooMany,
     UnknownAsset,
@@ -79,6 +80,8 @@ def proposal(view: View, village: str, id_: str, amount: str, digest: str) -> Pr
     if minor > item.amount:
         left = names.amount_text(item.amount, item.decimals)
         raise WrongState(f"there is only {left} {words.asset_text(item.asset)} left")
+    if goods.price is not None and not listing.cost(goods, minor).amount:
+        raise InvalidInput("for this little, nothing would be paid: give more")
     offer, request = (_written(side) for side in listing.sides(goods, minor))
     return Proposal(village, "", offer, request, listing=id_)
 
@@ -103,8 +106,9 @@ def propose(tx: Tx, member: Member, proposal: Proposal) -> Deal:
     if deals.count_waiting(tx, member.id, other.id) >= limits.DEALS_PER_PAIR_MAX:
         raise TooMany(f"{limits.DEALS_PER_PAIR_MAX} of your proposals wait for {other.name}")
     offer, request = _side(tx, proposal.offer), _side(tx, proposal.request)
-    if offer[0] == request[0]:
-        raise InvalidInput("a trade is of two different assets")
+    is_gift = (offer[1] == 0) != (request[1] == 0)
+    if offer[0] == request[0] and not is_gift:
+        raise InvalidInput("a trade is of two different assets, or of one as a gift")
     deadline = tx.minute + -(-proposal.deadline_s * 1000 // limits.MINUTE_MS)
     return deals.add(tx, (member.id, other.id), offer, request, proposal.listing, deadline)
 
@@ -115,6 +119,7 @@ def accept(tx: Tx, member: Member, known: Deal) -> Deal:
     trade.after(known.status, Event.ACCEPT)
     if known.deadline_minute < tx.minute:
         raise WrongState("the trade's deadline has passed", trade_status=known.status)
+    _check_still_covered(tx, known)
     if known.listing:
         _take_listed(tx, known)
     return deals.settle(tx, known)
@@ -153,6 +158,15 @@ def _addressed(tx: Tx, proposal: Proposal) -> Member:
 def _check_addressed(known: Deal, member: Member) -> None:
     if known.to_member != member.id:
         raise Forbidden("this is for the member to whom the trade is addressed")
+
+
+def _check_still_covered(tx: Tx, known: Deal) -> None:
+    """Raise LimitExceeded if the proposer's limit was lowered below what is set aside. How much is
+    missing is not for who accepts."""
+    (code, amount), proposer = known.offer, members.by_id(tx, known.from_member)
+    assert proposer is not None, "members are never deleted"
+    if amount and ledger.counters(tx, proposer.account, ledger.asset(tx, code)).available < 0:
+        raise LimitExceeded(f"{proposer.name} cannot give this any more", asset=code)
 
 
 def _take_listed(tx: Tx, known: Deal) -> None:

@@ -3,15 +3,25 @@
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edge.core import receipt, trade
+from edge.core import receipt, trade, words
 from edge.health import CLOCK_TEXT
 from edge.storage.audit import AuditReport
 
 LINE_CHARS_MAX = 1_000
+
+
+def phrase(village: str, folder: Path, words_: str) -> Iterator[str]:
+    """Say what a new village's steward must write down."""
+    yield f"{village} lives in {folder}.\n"
+    yield "Its recovery phrase, shown this once:\n"
+    yield f"    {words_}\n"
+    yield "Write it on paper and keep it apart from the box. Whoever has it is this village;"
+    yield "without it a lost box cannot come back."
 
 
 def member(answer: Any) -> Iterator[str]:
@@ -39,6 +49,10 @@ def record(answer: Any) -> Iterator[str]:
     yield f"{answer['message']} (record {answer['record']})."
 
 
+def approved(answer: Any) -> Iterator[str]:
+    yield f"{answer['message']}."
+
+
 def taken_in(answer: Any) -> Iterator[str]:
     yield f"Villages in the file: {answer['villages']}. New here: {answer['new']}."
 
@@ -47,7 +61,8 @@ def one_trade(answer: Any) -> Iterator[str]:
     offer, request = _quantity(answer["offer"]), _quantity(answer["request"])
     giver = f"{answer['from_user']}@{answer['from_village']}"
     taker = f"{answer['to_user']}@{answer['to_village']}"
-    yield f"{answer['id']}  {answer['status']:<9} {giver} gives {offer} for {request} of {taker}"
+    terms = words.offered(giver, offer, request, taker)
+    yield f"{answer['id']}  {answer['status']:<9} {terms}"
     yield f"    {answer['message']}"
 
 
@@ -68,8 +83,9 @@ def peers(answer: Any) -> Iterator[str]:
             f"here, {each['holds_of_ours']} of ours there; open trades: {each['open_trades']}"
         )
         for line in each["lines"]:
+            asset = words.asset_text(line["asset"])
             yield (
-                f"    {line['asset']}: balance {line['balance']}, on hold {line['on_hold']}, "
+                f"    {asset}: balance {line['balance']}, on hold {line['on_hold']}, "
                 f"line {line['line']}, room {line['room']}"
             )
         if each["trouble"]:
@@ -122,8 +138,8 @@ def proof_lines(answer: dict[str, object]) -> Iterator[str]:
     signers = answer["signed_by"]
     assert isinstance(signers, list)
     yield "The receipt holds."
-    yield f"  {answer['from_village']} gives {answer['offer']}"
-    yield f"  {answer['to_village']} gives {answer['request']}"
+    for village, gives in (("from_village", "offer"), ("to_village", "request")):
+        yield f"  {answer[village]} gives {_in_words(str(answer[gives]))}"
     yield f"  outcome   {answer['outcome']}, certified by {' and '.join(signers)}"
     yield f"  trade     {answer['id']}, trade_id {answer['trade_id']}"
     yield f"  subject   {answer['subject']}"
@@ -178,4 +194,12 @@ def one_line(text: str) -> str:
 
 
 def _quantity(shown: dict[str, str]) -> str:
-    return ", ".join(f"{amount} {asset}" for asset, amount in shown.items())
+    """Return one side of a trade in words; an empty one is that of a gift."""
+    texts = (f"{amount} {words.asset_text(asset)}" for asset, amount in shown.items())
+    return ", ".join(texts) or words.NOTHING
+
+
+def _in_words(quantity: str) -> str:
+    """Return a trade.Quantity's text as people read it."""
+    amount, _, asset = quantity.partition(" ")
+    return f"{amount} {words.asset_text(asset)}" if amount.strip("0.") else "nothing: it is a gift"

@@ -35,7 +35,7 @@ class Box(msgspec.Struct, frozen=True):
 
 async def add_member(runner: Runner, name: str, pin: str, steward: bool) -> str:
     """Add a member; return the name. Raises InvalidInput, or Conflict if the name is taken."""
-    name = names.member_name(name)
+    name = names.new_member_name(name)
     pin_hash = await hash_pin(pin)
     await runner.write(lambda tx: desk.add_member(tx, name, pin_hash, steward))
     return name

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from edge import trade_council, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
 from edge.core.council import Seat
 from edge.core.listing import Side
-from edge.core.messages import Names, SubjectMessage, Withdrawn
+from edge.core.messages import CouncilMessage, Names, SubjectMessage, Withdrawn
 from edge.core.receipt import FORMAT, Receipt
 from edge.core.trade import Action, Event, Proposal, Quantity, Role, Status
 from edge.errors import (
@@ -27,6 +28,7 @@ from edge.errors import (
 )
 from edge.storage import (
     catalogue,
+    councils,
     deals,
     holds,
     listings,
@@ -54,7 +56,7 @@ _EVENTS: dict[Withdrawn, Event] = {
 def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Trade:
     """Keep a proposal and set its offer aside. Nobody is bound yet."""
     neighbour = _tradeable(tx, proposal.to_village)
-    _check_proposal(proposal)
+    trade_terms.check_proposal(proposal)
     if not limits.MINUTE_MS // 1000 <= proposal.deadline_s <= limits.DEADLINE_S_MAX:
         raise InvalidInput("a trade's deadline lies one minute to seven days ahead")
     proposed = trades.count_open(tx, member=member.id, role="from")
@@ -63,7 +65,7 @@ def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Tr
     proposed = trades.count_open(tx, neighbour=neighbour.village, role="from")
     if proposed >= limits.OPEN_TRADES_PER_NEIGHBOUR_MAX:
         raise TooMany(f"too many proposals to {neighbour.village} are open")
-    terms = _terms(tx, neighbour, proposal, from_fee)
+    terms = trade_terms.make(tx, neighbour, proposal, from_fee)
     terms_bytes = trade.encode_terms(trade.decode_terms(trade.encode_terms(terms)))
     holds.set_aside(tx, terms, member.account)
     return trades.add(
@@ -89,9 +91,12 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
         raise WrongState("the trade's deadline has passed", trade_status=known.status)
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
+    trade_council.check_seats(tx, known.terms)
     _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
     holds.append_hold(tx, known, signature, member.account)
+    if trade_council.is_for(known.terms):
+        trade_council.open_subject(tx, known.terms_bytes, known.from_signature, signature)
     return trades.advance(tx, known, Event.ACCEPT)
 
 
@@ -109,12 +114,14 @@ def cancel(tx: Tx, member: Member, known: Trade) -> Trade:
 
 def expire(tx: Tx) -> int:
     """End what the clock ends: proposals, those within the village too, and listings; return how
-    many. Old answers to requests are forgotten, too."""
+    many. Old answers to requests are forgotten, too, and erased listings wiped."""
     past = trades.pending_past(tx, tx.minute)
     for known in past:
         _end_unbound(tx, known, Event.EXPIRE, "nobody accepted it in time")
     members.forget_answers(tx)
-    return len(past) + deals.expire(tx) + listings.drop_ended(tx)
+    count = len(past) + deals.expire(tx) + listings.drop_ended(tx)
+    listings.wipe(tx)
+    return count
 
 
 # What the other village says
@@ -158,6 +165,37 @@ def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> se
     return moved
 
 
+def receive_council(
+    tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
+) -> None:
+    """Take in what a seat says of what councils decide; `cosigned`: it has just cosigned our log.
+    Then end what was decided."""
+    decided = trade_council.receive(tx, neighbour, said)
+    if cosigned:
+        decided |= trade_council.refresh(tx)
+    _end_decided(tx, decided)
+
+
+def wake(tx: Tx) -> int | None:
+    """Do what time alone has made due in councils; return in how many milliseconds that may be so
+    again, None for never."""
+    _end_decided(tx, trade_council.wake(tx))
+    next_ms = councils.next_wake(tx)
+    return None if next_ms is None else max(0, next_ms - tx.stamp_ms)
+
+
+def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
+    for subject in sorted(subjects):
+        known = trades.find(tx, subject)
+        if known is None or known.certificate is not None:
+            continue
+        certificate = councils.named(tx, subject).certificate
+        assert certificate is not None
+        if trades.first_statement(tx, subject, OWN_LOG) is not None:  # else nothing to end
+            trades.keep_certificate(tx, subject, certificate)
+            advance_all(tx, neighbours.named(tx, known.neighbour), [subject])
+
+
 def receipt(view: View, known: Trade) -> Receipt:
     """Return the proof of an ended trade; WrongState if there is none (yet)."""
     if known.certificate is None or known.to_signature is None:
@@ -166,10 +204,15 @@ def receipt(view: View, known: Trade) -> Receipt:
             "an accepted trade is decided",
             trade_status=known.status,
         )
-    evidence = trades.proofs(view, known)
-    needed = {known.terms.from_village}
+    by_council = trade_council.is_for(known.terms)
+    evidence = (
+        trade_council.proofs(view, known.subject, known.certificate.value)
+        if by_council
+        else trades.proofs(view, known)
+    )
+    needed = set() if by_council else {known.terms.from_village}
     if known.certificate.value == "COMMIT":
-        needed.add(known.terms.to_village)
+        needed = {known.terms.from_village, known.terms.to_village}
     if not evidence.keys() >= needed:
         raise WrongState("the proof for a receipt has not come yet", trade_status=known.status)
     return Receipt(
@@ -184,46 +227,14 @@ def receipt(view: View, known: Trade) -> Receipt:
 
 speak = outbox.speak
 told = outbox.told
+speak_council = trade_council.speak
+told_council = trade_council.told
+answer_unknown = trade_council.answer_unknown
+villages_waiting = councils.villages_waiting
+next_wake = councils.next_wake
 
 
-# Terms and checks
-
-
-def _terms(tx: Tx, neighbour: Neighbour, proposal: Proposal, from_fee: int) -> trade.Terms:
-    own = tx.identity
-    return trade.Terms(
-        context=trade.TERMS_CONTEXT,
-        network=neighbour.network,
-        charter=neighbour.charter,
-        from_village=own.village,
-        to_village=neighbour.village,
-        trade_id=tx.random(8).hex(),
-        seats=(Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key)),
-        offer=_quantity(tx, neighbour, proposal.offer),
-        request=_quantity(tx, neighbour, proposal.request),
-        from_fee=from_fee,
-        to_fee=0,
-        deadline_minute=tx.minute + -(-proposal.deadline_s * 1000 // limits.MINUTE_MS),
-        window_s=limits.WINDOW_S_DEFAULT,
-        nonce=tx.random(16),
-        refund_of=None,
-    )
-
-
-def _quantity(tx: Tx, neighbour: Neighbour, side: tuple[str, str] | None) -> Quantity:
-    return trade.NOTHING if side is None else catalogue.quantity(tx, neighbour, *side)
-
-
-def _check_proposal(proposal: Proposal) -> None:
-    if proposal.to_user or not proposal.listing:
-        names.member_name(proposal.to_user)
-    if proposal.listing and not listing.is_id(proposal.listing):
-        raise InvalidInput("that is not the id of a listing")
-    sides = [names.asset_code(side[0]) for side in (proposal.offer, proposal.request) if side]
-    if not sides or len(sides) != len(set(sides)):
-        raise InvalidInput("a trade is of two different assets")
-    if len(sides) == 1 and sides[0] == names.TOKEN:
-        raise InvalidInput("a gift between villages is of goods")
+# Checks
 
 
 def _tradeable(tx: Tx, village: str) -> Neighbour:
@@ -400,6 +411,8 @@ def _step(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
         trades.advance(tx, known, Event.BOTH_HELD)
         return True
     action = trade.next_action(facts)
+    if trade_council.is_for(known.terms) and action is Action.PRECOMMIT:
+        return False  # that is for the council
     if action is Action.ANSWER:
         _answer(tx, neighbour, known)
     elif action is Action.PRECOMMIT:
@@ -411,7 +424,7 @@ def _step(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
         trades.keep_vote(tx, known.subject, vote)
     elif action is not None:
         _end(tx, known)
-    elif known.certificate is None:
+    elif known.certificate is None and not trade_council.is_for(known.terms):
         return _certify(tx, known)
     return action is not None
 
@@ -435,9 +448,16 @@ def _answer(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
             known = trades.advance(tx, known, Event.CANCEL, error.detail)
         else:
             trades.advance(tx, trades.advance(tx, known, Event.ACCEPT), Event.BOTH_HELD)
+            _open(tx, known, record.to_signature)
             return
     holds.append_no_hold(tx, known, record.to_signature)
+    _open(tx, known, record.to_signature)
     trades.keep(tx, known.subject, told=0, closed=0)
+
+
+def _open(tx: Tx, known: Trade, to_signature: bytes) -> None:
+    if trade_council.is_for(known.terms):
+        trade_council.open_subject(tx, known.terms_bytes, known.from_signature, to_signature)
 
 
 def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
@@ -447,6 +467,10 @@ def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
         return _end_unbound(tx, known, Event.EXPIRE, "it was accepted after its deadline")
     if neighbour.trouble:
         return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
+    try:
+        trade_council.check_seats(tx, known.terms)
+    except WrongState as error:
+        return _end_unbound(tx, known, Event.CANCEL, error.detail)
     return known
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from edge.core import limits
+from edge.core import limits, names
 from edge.errors import LimitExceeded
 
 TREASURY = "treasury"
@@ -95,13 +95,14 @@ def check_debit(counters: Counters, amount: int, account: str, asset: Asset, sho
     people."""
     if amount <= counters.available:
         return
+    what = names.asset_text(asset.code)
     more: dict[str, str | int] = {"asset": asset.code, "available_minor": counters.available}
     if account.startswith(CLEARING):
         raise LimitExceeded(
-            f"the line for {account.removeprefix(CLEARING)} does not allow this much {asset.code}",
+            f"the line for {account.removeprefix(CLEARING)} does not allow this much {what}",
             **more,
         )
-    raise LimitExceeded(f"{shown} does not have enough {asset.code}", **more)
+    raise LimitExceeded(f"{shown} does not have enough {what}", **more)
 
 
 def debits(entries: Iterable[Entry]) -> list[Entry]:

@@ -8,6 +8,7 @@ TREE_SIZE_MAX = 2**40 - 1  # positions are packed beside a log number in one 63-
 PROOF_HASHES_MAX = 63  # C2SP tlog-witness
 NOTE_BYTES_MAX = 16_384
 NOTE_SIGNATURES_MAX = 32  # C2SP signed-note: accept at least 16
+ADD_CHECKPOINT_BYTES_MAX = 20_480  # room for a proof and a note of the greatest sizes
 
 # Amounts: integers in minor units
 AMOUNT_MINOR_MAX = 10**12
@@ -28,6 +29,7 @@ ADDRESS_CHARS_MAX = 255
 
 # Trade
 SEATS_MAX = 7
+ROUND_MAX = 9_999  # of a council: waits double, so this many are decades
 DEADLINE_S_MAX = 7 * 86_400
 DEADLINE_S_DEFAULT = 86_400
 DEADLINE_MINUTE_MAX = 4_000_000_000  # in the year 9575: every calendar can show it
@@ -59,6 +61,7 @@ JSON_DEPTH_MAX = 16
 PUSH_RECORDS_MAX = 8_192
 PUSH_BYTES_MAX = 1_000_000
 SUBJECTS_PER_MESSAGE_MAX = 64
+COUNCILS_PER_MESSAGE_MAX = 32
 NEIGHBOURS_MAX = 64
 CANDIDATES_MAX = 256
 CANDIDATE_S_MAX = 30 * 86_400  # since it last offered itself

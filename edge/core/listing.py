@@ -69,10 +69,12 @@ def text(typed: str) -> str:
 
 
 def cost(goods: Goods, minor: int) -> Quantity:
-    """Return what an amount of the item costs, rounded up to the price's smallest unit."""
+    """Return what an amount of the item costs, rounded to the price's smallest unit in favour of
+    whoever listed it: up for an offer, down for a want, there maybe to zero."""
     if goods.price is None:
         return trade.NOTHING
-    amount = -(-goods.price.amount * minor // 10**goods.item.decimals)
+    one = 10**goods.item.decimals
+    amount = (goods.price.amount * minor + (one - 1 if goods.side == "offer" else 0)) // one
     return msgspec.structs.replace(goods.price, amount=amount)
 
 

@@ -5,18 +5,23 @@ request id: a trade is named by the hash of its terms, a record by its log and i
 it twice changes nothing, and other content under the same name is refused.
 """
 
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from edge.core import canonical, limits
-from edge.core.council import Certificate, Vote
+from edge.core.council import Certificate, Proposal, Vote
 from edge.core.listing import Listing
+from edge.core.receipt import Evidence
 from edge.core.registry import RegistryEntry
+from edge.core.valid import Absent
 from edge.errors import Malformed, TooLarge, WrongVersion
 
 T = TypeVar("T")
 Withdrawn = Literal["rejected", "cancelled", "expired"]
+UNKNOWN_ROUND: Final = -2  # of a subject that is not known
+ROUNDS_SAID_MAX: Final = 4  # of a subject, in one message
+PROOFS_MAX: Final = 4  # each party's hold, and the proposer's no-hold
 
 
 class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +64,32 @@ class SubjectMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate: Certificate | None = None
 
 
+class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a council is to decide: terms that both parties have signed."""
+
+    terms: msgspec.Raw
+    from_signature: bytes
+    to_signature: bytes
+
+
+class CouncilMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one seat tells another of a subject: what it has come to hold since the last time, of a
+    set of signed messages that only grows.
+
+    `round`: the one that the sender is in, -1 before the first, -2 if it does not know the subject.
+    Once there is a certificate, that is all that is said.
+    """
+
+    subject: bytes
+    round: int
+    opening: Opening | None = None
+    evidence: tuple[Evidence, ...] = ()
+    absents: tuple[Absent, ...] = ()
+    proposals: tuple[Proposal, ...] = ()
+    votes: tuple[Vote, ...] = ()
+    certificate: Certificate | None = None
+
+
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sync and trade between two neighbours, each way.
 
@@ -79,6 +110,7 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subjects: tuple[SubjectMessage, ...] = ()
     listings_have: int = 0
     listings: tuple[Listing, ...] = ()
+    councils: tuple[CouncilMessage, ...] = ()
 
 
 class Joining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +159,8 @@ def decode_exchange(body: bytes) -> Exchange:
         len(message.subjects) > limits.SUBJECTS_PER_MESSAGE_MAX
         or len(message.listings) > limits.LISTINGS_PER_MESSAGE_MAX
         or any(len(subject.votes) > 2 * limits.SEATS_MAX for subject in message.subjects)
+        or len(message.councils) > limits.COUNCILS_PER_MESSAGE_MAX
+        or any(_has_too_much(each) for each in message.councils)
         or (message.push is not None and _is_oversized(message.push))
     )
     if too_many:
@@ -166,6 +200,15 @@ def _decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
         return decoder.decode(body)
     except canonical.UNREADABLE as error:
         raise Malformed(f"message: {str(error)[:200]}") from None
+
+
+def _has_too_much(said: CouncilMessage) -> bool:
+    return (
+        len(said.evidence) > PROOFS_MAX
+        or len(said.absents) > 2 * limits.SEATS_MAX
+        or len(said.proposals) > ROUNDS_SAID_MAX
+        or len(said.votes) > ROUNDS_SAID_MAX * 2 * limits.SEATS_MAX
+    )
 
 
 def _is_oversized(push: Push) -> bool:

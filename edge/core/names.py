@@ -41,6 +41,17 @@ def member_name(text: str) -> str:
     return line(text, "name", limits.MEMBER_NAME_CHARS_MAX)
 
 
+def new_member_name(text: str) -> str:
+    """Check the name of somebody who becomes a member: as `member_name`, and without the `@` that
+    divides it from the village in NAME@VILLAGE."""
+    if "@" in unicodedata.normalize("NFKC", text):
+        raise InvalidInput(
+            f"{_shown(text)} has an @ in it, by which others tell a name from its village: "
+            "choose one without"
+        )
+    return member_name(text)
+
+
 def village_name(text: str) -> str:
     """Check a village's name as shown to others: printable, trimmed, in Unicode's NFC form."""
     return line(text, "village name", limits.VILLAGE_NAME_CHARS_MAX)
@@ -74,6 +85,11 @@ def is_asset_code(text: str) -> bool:
     return len(text) <= limits.ASSET_CODE_CHARS_MAX and bool(_ASSET_CODE.fullmatch(text))
 
 
+def asset_text(code: str) -> str:
+    """Return `Solar Panel` for SOLAR-PANEL, which `asset_code` takes back; AT stays AT."""
+    return code if code == TOKEN else code.replace("-", " ").title()
+
+
 def address(text: str) -> str:
     """Check `host:port` or `[ipv6]:port`, lower-case."""
     match = _ADDRESS.fullmatch(text)
@@ -96,27 +112,26 @@ def amount(value: str | int | Decimal, decimals: int, asset: str) -> int:
     """
     minor = signless_amount(value, decimals, asset)
     if minor == 0:
-        raise InvalidAmount(f"the amount of {asset} must be more than zero")
+        raise InvalidAmount(f"the amount of {asset_text(asset)} must be more than zero")
     return minor
 
 
 def signless_amount(value: str | int | Decimal, decimals: int, asset: str) -> int:
     """Like `amount`, and zero is allowed (limits)."""
     text = plain_number(value)
+    what = asset_text(asset)
     match = _AMOUNT.fullmatch(text)
     if not match:
-        raise InvalidAmount(
-            f"{_shown(text)} is not an amount of {asset}: write it like 100 or 2.50"
-        )
+        raise InvalidAmount(f"{_shown(text)} is not an amount of {what}: write it like 100 or 2.50")
     whole, part = match[1], match[2] or ""
     if len(part) > decimals:
         places = f"{decimals} decimals" if decimals else "no decimals"
-        raise InvalidAmount(f"{_shown(text)} has too many decimals: {asset} has {places}")
+        raise InvalidAmount(f"{_shown(text)} has too many decimals: {what} has {places}")
     if len(whole) > 18:
-        raise InvalidAmount(f"the amount of {asset} is too large")
+        raise InvalidAmount(f"the amount of {what} is too large")
     minor = int(whole + part.ljust(decimals, "0"))
     if minor > limits.AMOUNT_MINOR_MAX:
-        raise InvalidAmount(f"the amount of {asset} is too large")
+        raise InvalidAmount(f"the amount of {what} is too large")
     return minor
 
 

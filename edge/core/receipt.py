@@ -82,6 +82,27 @@ def verify_evidence(evidence: Evidence, seats: Sequence[council.Seat]) -> bytes:
     return evidence.record
 
 
+def statement_of(evidence: Evidence, terms: trade.Terms, terms_bytes: bytes) -> trade.Statement:
+    """Return what the evidence proves: its village's hold or no-hold on these terms.
+
+    Raises BadProof, Malformed or BadSignature.
+    """
+    record = records.decode(verify_evidence(evidence, terms.seats))
+    if not isinstance(record, records.HoldRecord | records.NoHoldRecord):
+        raise BadProof(f"the evidence of {evidence.village} is not a hold or no-hold")
+    if bytes(record.terms) != terms_bytes:
+        raise BadProof(f"the evidence of {evidence.village} is of another trade")
+    if evidence.village not in (terms.from_village, terms.to_village):
+        raise BadProof(f"{evidence.village} is not a party")
+    trade.verify_party(terms, terms_bytes, "from", record.from_signature)
+    trade.verify_party(terms, terms_bytes, "to", record.to_signature)
+    if isinstance(record, records.HoldRecord):
+        return "hold"
+    if evidence.village != terms.from_village:
+        raise BadProof("only the proposer says no-hold")
+    return "no-hold"
+
+
 def _cosigners(text: str, head: checkpoint.Checkpoint, keys: dict[str, bytes]) -> set[str]:
     found = set()
     for signature in note.Note.from_text(text).signatures:
@@ -104,26 +125,22 @@ def _verify(receipt: Receipt) -> trade.Terms:
     council.verify_certificate(receipt.certificate, terms.network, subject, terms.seats)
     if len(receipt.evidence) > limits.SEATS_MAX:
         raise BadProof("the receipt has more evidence than a council has seats")
-    statements: dict[str, type] = {}
+    statements: dict[str, trade.Statement] = {}
     for evidence in receipt.evidence:
-        record = records.decode(verify_evidence(evidence, terms.seats))
-        if not isinstance(record, records.HoldRecord | records.NoHoldRecord):
-            raise BadProof("the receipt's evidence is not a hold or no-hold")
-        if bytes(record.terms) != terms_bytes:
-            raise BadProof(f"the evidence of {evidence.village} is of another trade")
         if evidence.village in statements:
             raise BadProof(f"the receipt has two statements of {evidence.village}")
-        statements[evidence.village] = type(record)
+        statements[evidence.village] = statement_of(evidence, terms, terms_bytes)
     _check_statements(receipt.certificate.value, terms, statements)
     return terms
 
 
 def _check_statements(
-    value: council.Value, terms: trade.Terms, statements: dict[str, type]
+    value: council.Value, terms: trade.Terms, statements: dict[str, trade.Statement]
 ) -> None:
-    hold, no_hold = records.HoldRecord, records.NoHoldRecord
+    """COMMIT shows both holds. ABORT shows the proposer's no-hold; a council may also have found a
+    hold absent, of which its certificate is the proof."""
     if value == "COMMIT":
-        if statements != {terms.from_village: hold, terms.to_village: hold}:
+        if statements != {terms.from_village: "hold", terms.to_village: "hold"}:
             raise BadProof("a settled trade's receipt shows the holds of both villages")
-    elif statements.get(terms.from_village) is not no_hold:
+    elif len(terms.seats) == 2 and statements.get(terms.from_village) != "no-hold":
         raise BadProof("an aborted trade's receipt shows the proposer's no-hold")

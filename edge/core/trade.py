@@ -26,6 +26,7 @@ from edge.errors import BadSignature, Malformed, WrongState
 
 TERMS_CONTEXT: Final = "village-edge/terms/v1"
 TERMS_BYTES_MAX: Final = 8_192
+COUNCIL_SIZES: Final = (2, 4, 7)
 
 Role = Literal["from", "to"]
 Addressed = Literal["name", "listing", "nobody"]  # to whom: a name there, a listing's maker
@@ -87,7 +88,7 @@ ENDED: Final = UNBOUND_ENDS | {Status.SETTLED, Status.ABORTED}
 
 class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An amount of one asset, in minor units, with what both ledgers must agree on. Zero AT is the
-    empty side of a gift."""
+    empty side of a gift, of goods or of AT."""
 
     asset: str
     kind: AssetKind
@@ -187,12 +188,15 @@ def fee(offer: tuple[str, str] | None, basis_points: int) -> int:
 
 
 def check_parties(terms: Terms, ours: council.Seat, theirs: council.Seat) -> None:
-    """Raise Malformed unless the trade is between these two, with their keys, as its only seats."""
+    """Raise Malformed unless the trade is between these two, with their keys, as the first seats of
+    a council of one of the sizes that there are."""
     if {terms.from_village, terms.to_village} != {ours.village, theirs.village}:
         raise Malformed("the trade is not between the two of us")
     proposer, acceptor = (ours, theirs) if terms.from_village == ours.village else (theirs, ours)
-    if terms.seats != (proposer, acceptor):
-        raise Malformed("the seats are not the two parties with their keys")
+    if terms.seats[:2] != (proposer, acceptor):
+        raise Malformed("the first seats are not the two parties with their keys")
+    if len(terms.seats) not in COUNCIL_SIZES:
+        raise Malformed(f"a council of {len(terms.seats)} seats: there are ones of 2, 4 and 7")
 
 
 def clearing_entries(terms: Terms, role: Role) -> list[Entry]:
@@ -334,7 +338,7 @@ def _faults(terms: Terms) -> list[tuple[bool, str]]:
         ),
         (not is_quantity(terms.offer) or _is_nothing(terms.offer), "malformed offer"),
         (not is_quantity(terms.request) or _is_nothing(terms.request), "malformed request"),
-        (terms.offer.asset == terms.request.asset, "offer and request are the same asset"),
+        (_is_exchange_in_kind(terms), "offer and request are the same asset"),
         (not 0 <= terms.from_fee <= limits.AMOUNT_MINOR_MAX, "malformed fee"),
         (not 0 <= terms.to_fee <= limits.AMOUNT_MINOR_MAX, "malformed fee"),
         (not 0 < terms.deadline_minute < 2**40, "malformed deadline"),  # any that logs may hold
@@ -344,6 +348,12 @@ def _faults(terms: Terms) -> list[tuple[bool, str]]:
 
 def _is_nothing(quantity: Quantity) -> bool:
     return quantity.amount == 0 and quantity.asset != names.TOKEN
+
+
+def _is_exchange_in_kind(terms: Terms) -> bool:
+    """Tell whether both sides are of one asset; a gift of AT, which has an empty side, is not."""
+    is_gift = (terms.offer.amount == 0) != (terms.request.amount == 0)
+    return terms.offer.asset == terms.request.asset and not is_gift
 
 
 def _bad_seat(seat: council.Seat) -> bool:

@@ -9,6 +9,7 @@ from edge.core.names import TOKEN, TOKEN_DECIMALS
 from edge.core.trade import Addressed, Quantity, Role, Status, Terms
 
 NOTHING: Final = "nothing"
+asset_text = names.asset_text
 _FREE = "{Your} {gives} {are} free again."
 _ENDS_ITSELF = (
     "This ends by itself as soon as that box is reached; until then no clock ends it, and neither "
@@ -19,6 +20,7 @@ _BOUND = (
     "confirm. " + _ENDS_ITSELF
 )
 _DONE = "Done, in both ledgers: {you} gave {gives} and got {gets}."
+_DONE_GIFT = "Done, in both ledgers: {you} gave {gives} as a gift."
 _NOT_DONE = "Not carried out: {reason}. "
 _ENDED = "Ended: {reason}. "
 
@@ -69,27 +71,48 @@ GIVES_NOTHING: Final[dict[tuple[Role, Status], str]] = {
     ),
     ("to", Status.ACCEPTED): _WAITS.replace("Both villages are", "This village is"),
     ("to", Status.HELD): _WAITS,
+    ("from", Status.SETTLED): "Done, in both ledgers: {you} got {gets} as a gift.",
+    ("to", Status.SETTLED): "Done, in both ledgers: {you} got {gets} as a gift.",
     ("to", Status.ABORTED): _NOT_DONE,
 }
 # A trade within the village: no box to wait for, and nobody is bound before it is done.
 DEALS: Final[dict[tuple[Role, Status], str]] = {
     ("from", Status.PENDING): (
-        "Waiting for {other} to accept or decline. Your {gives} {are} set aside, and {come} back "
-        "if {other} declines, if you withdraw the offer, or if nobody has accepted it by "
+        "Waiting for {other} to accept or decline. {Your} {gives} {are} set aside, and {come} back "
+        "if {other} declines, if the offer is withdrawn, or if nobody has accepted it by "
         "{deadline}."
     ),
     ("to", Status.PENDING): (
-        "Waiting for your answer. If you accept, both sides change hands at once. Nothing of yours "
-        "is held now, and without an answer the offer ends after {deadline}."
+        "Waiting for {your} answer. Once accepted, both sides change hands at once. Nothing of "
+        "{yours} is held now, and without an answer the offer ends after {deadline}."
     ),
-    ("from", Status.SETTLED): "Done: you gave {gives} and got {gets}.",
-    ("to", Status.SETTLED): "Done: you gave {gives} and got {gets}.",
-    ("from", Status.REJECTED): "Ended: {other} declined it. Your {gives} {are} free again.",
-    ("to", Status.REJECTED): "Ended: you declined it.",
-    ("from", Status.CANCELLED): "Ended: you withdrew it. Your {gives} {are} free again.",
+    ("from", Status.SETTLED): "Done: {you} gave {gives} and got {gets}.",
+    ("to", Status.SETTLED): "Done: {you} gave {gives} and got {gets}.",
+    ("from", Status.REJECTED): "Ended: {other} declined it. " + _FREE,
+    ("to", Status.REJECTED): "Ended: {you} declined it.",
+    ("from", Status.CANCELLED): "Ended: {you} withdrew it. " + _FREE,
     ("to", Status.CANCELLED): "Ended: {other} withdrew it.",
-    ("from", Status.EXPIRED): ("Ended: nobody accepted it in time. Your {gives} {are} free again."),
+    ("from", Status.EXPIRED): "Ended: nobody accepted it in time. " + _FREE,
     ("to", Status.EXPIRED): "Ended: it was not accepted in time.",
+}
+# The same for whoever gives nothing, and for whoever gets nothing.
+GIFTS_IN: Final[dict[tuple[Role, Status], str]] = {
+    ("from", Status.PENDING): GIVES_NOTHING["from", Status.PENDING],
+    ("to", Status.PENDING): GIVES_NOTHING["to", Status.PENDING],
+    ("from", Status.SETTLED): "Done: {you} got {gets} as a gift.",
+    ("to", Status.SETTLED): "Done: {you} got {gets} as a gift.",
+    ("from", Status.REJECTED): "Ended: {other} declined it.",
+    ("from", Status.CANCELLED): "Ended: {you} withdrew it.",
+    ("from", Status.EXPIRED): "Ended: nobody accepted it in time.",
+}
+GIFTS_OUT: Final[dict[tuple[Role, Status], str]] = {
+    ("to", Status.PENDING): (
+        "Waiting for {your} answer: {other} asks for this as a gift. Once accepted, it changes "
+        "hands at once. Nothing of {yours} is held now, and without an answer this ends after "
+        "{deadline}."
+    ),
+    ("from", Status.SETTLED): "Done: {you} gave {gives} as a gift.",
+    ("to", Status.SETTLED): "Done: {you} gave {gives} as a gift.",
 }
 _TO_NOBODY = (
     "Addressed to {name}, and nobody here has that name: nobody can accept it. Nothing is held, "
@@ -124,8 +147,11 @@ def describe(
     """
     given, fee = _given(terms, role)
     sentence = SENTENCES[role, status]
+    gets = quantity_text(terms.request if role == "from" else terms.offer)
     if not given.amount and not fee:
         sentence = GIVES_NOTHING.get((role, status), sentence)
+    elif gets == NOTHING and status is Status.SETTLED:
+        sentence = _DONE_GIFT
     if (role, status, addressed) == ("to", Status.PENDING, "nobody"):
         sentence = _TO_NOBODY
     waits = status in (Status.ACCEPTED, Status.HELD)
@@ -151,7 +177,7 @@ def describe(
         name=me or "somebody",
         village=village,
         gives=gives,
-        gets=quantity_text(terms.request if role == "from" else terms.offer),
+        gets=gets,
         are="is" if one else "are",
         come="comes" if one else "come",
         deadline=deadline or when(moment(terms.deadline_minute * limits.MINUTE_MS)),
@@ -161,16 +187,22 @@ def describe(
 
 
 def describe_deal(
-    role: Role, status: Status, gives: str, gets: str, other: str, deadline: str
+    role: Role, status: Status, gives: str, gets: str, other: str, deadline: str, me: str = ""
 ) -> str:
-    """Return one member's side of a trade within the village as sentences, to that member."""
-    one = gives.startswith("1 ")
+    """Return one member's side of a trade within the village as sentences: to that member, or to
+    anybody else here if it says who `me` is."""
+    sentence = DEALS[role, status]
     if gives == NOTHING:
-        given = DEALS[role, status].replace(" Your {gives} {are} free again.", "")
-        sentence = given.partition(" Your {gives}")[0]
-    else:
-        sentence = DEALS[role, status]
+        sentence = GIFTS_IN.get((role, status), sentence)
+    elif gets == NOTHING:
+        sentence = GIFTS_OUT.get((role, status), sentence)
+    one = gives.startswith("1 ")
+    your = f"{me}'s" if me else "your"
     return sentence.format(
+        your=your,
+        Your=_capital(your),
+        yours=f"{me}'s" if me else "yours",
+        you=me or "you",
         other=other,
         gives=gives,
         gets=gets,
@@ -178,6 +210,24 @@ def describe_deal(
         come="comes" if one else "come",
         deadline=deadline,
     )
+
+
+def exchange(gives: str, gets: str) -> str:
+    """Return a trade's name to one side: `Your 1 Solar Panel for 100.00 AT`, `Your 1 Solar Panel as
+    a gift`, `1 Solar Panel as a gift to you`."""
+    if gives == NOTHING:
+        return f"{gets} as a gift to you"
+    return f"Your {gives} as a gift" if gets == NOTHING else f"Your {gives} for {gets}"
+
+
+def offered(giver: str, gives: str, gets: str, taker: str) -> str:
+    """Return a proposal to whoever is on neither side: `Alice gives 100.00 AT for 1 Solar Panel of
+    Bob`, and of a gift who gives it."""
+    if gives == NOTHING:
+        return f"{giver} asks for {gets} of {taker} as a gift"
+    if gets == NOTHING:
+        return f"{giver} gives {gives} to {taker} as a gift"
+    return f"{giver} gives {gives} for {gets} of {taker}"
 
 
 def gives_text(terms: Terms, role: Role) -> str:
@@ -199,11 +249,6 @@ def quantity_text(quantity: Quantity) -> str:
 def token_text(minor: int) -> str:
     """Return an amount of the token, such as `100.00 AT`."""
     return f"{names.amount_text(minor, TOKEN_DECIMALS)} {TOKEN}"
-
-
-def asset_text(code: str) -> str:
-    """Return `Solar Panel` for SOLAR-PANEL, which `names.asset_code` takes back; AT stays AT."""
-    return code if code == TOKEN else code.replace("-", " ").title()
 
 
 def moment(ms: int) -> datetime:

@@ -17,7 +17,7 @@ from edge.core.accounts import Asset, Counters
 from edge.core.council import Seat
 from edge.core.replay import Private, Replay, Said, Statement, difference
 from edge.errors import PeerError
-from edge.storage import audit_neighbours, audit_trades, facts, logs, movements
+from edge.storage import audit_councils, audit_neighbours, audit_trades, facts, logs, movements
 from edge.storage.audit_trades import Own
 from edge.storage.tx import OWN_LOG, View, position
 
@@ -107,6 +107,7 @@ def _audit(view: View, progress: Progress) -> AuditReport:
     counts, reserved = audit_trades.check(view, Own(own.village, own.key, numbers))
     _check_balances(view, ledger, reserved)
     audit_neighbours.check(view, Seat(own.village, own.key))
+    audit_councils.check(view, own.village)
     return AuditReport(
         village=own.village,
         size=own.size,

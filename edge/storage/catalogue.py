@@ -30,7 +30,7 @@ def quantity(tx: Tx, neighbour: Neighbour, name: str, amount: str) -> Quantity:
     if own is None and there is None:
         raise UnknownAsset(
             f"neither this village's catalogue nor that of {neighbour.village}, as last synced, "
-            f"has {code}",
+            f"has {names.asset_text(code)}",
             asset=code,
         )
     if own is None and there is not None:
@@ -39,7 +39,8 @@ def quantity(tx: Tx, neighbour: Neighbour, name: str, amount: str) -> Quantity:
     assert own is not None
     if there is not None and there != own:
         raise InvalidInput(
-            f"{code} has {own.decimals} decimals here and {there.decimals} in {neighbour.village}"
+            f"{names.asset_text(code)} has {own.decimals} decimals here and {there.decimals} in "
+            f"{neighbour.village}"
         )
     return Quantity(code, own.kind, own.decimals, names.amount(amount, own.decimals, code))
 
@@ -53,11 +54,13 @@ def check(tx: Tx, neighbour: Neighbour, asked: Quantity) -> None:
     if own is None:
         own = logs.asset_in(tx, neighbour.log, asked.asset)
         if own is None:
-            raise UnknownAsset(f"{asked.asset} is in neither catalogue", asset=asked.asset)
+            shown = names.asset_text(asked.asset)
+            raise UnknownAsset(f"{shown} is in neither catalogue", asset=asked.asset)
         _take_over(tx, own)
     if not trade.same_asset(asked, own):
         raise InvalidInput(
-            f"{asked.asset} has {own.decimals} decimals here and {asked.decimals} in the trade"
+            f"{names.asset_text(asked.asset)} has {own.decimals} decimals here and "
+            f"{asked.decimals} in the trade"
         )
 
 
@@ -78,7 +81,8 @@ def _take_over(tx: Tx, asset: Asset) -> None:
     )
     if not looks_plain or not _is_among_the_first(tx):
         raise UnknownAsset(
-            f"{asset.code} is not in this village's catalogue: a steward must approve it first",
+            f"{names.asset_text(asset.code)} is not in this village's catalogue: a steward must "
+            "approve it first",
             asset=asset.code,
         )
     logs.append_asset(tx, asset)

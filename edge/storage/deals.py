@@ -117,6 +117,21 @@ def named(view: View, id_: str) -> Deal:
     return _deal(row)
 
 
+def beginning(view: View, id_: str) -> list[Deal]:
+    """Return the deals whose id begins so, at most two."""
+    digits = id_.lower()
+    if not 4 <= len(digits) <= 2 * ID_BYTES or not all(c in "0123456789abcdef" for c in digits):
+        return []
+    rows = view.all(f"{_COLUMNS} WHERE id BETWEEN ? AND ? LIMIT 2", digits, digits + "g")
+    return [_deal(row) for row in rows]
+
+
+def everyone(view: View, limit: int = 1_000) -> list[Deal]:
+    """Return the newest deals, newest first."""
+    rows = view.all(f"{_COLUMNS} ORDER BY created_ms DESC, id LIMIT ?", limit)
+    return [_deal(row) for row in rows]
+
+
 def of_record(view: View, record: int) -> Deal | None:
     """Return the deal that a record settled, None if it settled none."""
     row = view.one(f"{_COLUMNS} WHERE record = ?", record)

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from edge.core import canonical, crypto, limits, records
+from edge.core import canonical, crypto, limits, names, records
 from edge.core.accounts import (
     MEMBER,
     Asset,
@@ -25,7 +25,8 @@ def asset(view: View, code: str) -> Asset:
     """Return an asset of this village's catalogue; raises UnknownAsset."""
     found = view.assets.get(code) or logs.asset_in(view, OWN_LOG, code)
     if found is None:
-        raise UnknownAsset(f"{code} is not in this village's catalogue", asset=code)
+        shown = names.asset_text(code)
+        raise UnknownAsset(f"{shown} is not in this village's catalogue", asset=code)
     view.assets[code] = found
     return found
 
@@ -245,7 +246,8 @@ def _row(tx: Tx, account: str, of: Asset) -> None:
 
 
 def _no_room(code: str) -> LimitExceeded:
-    detail = f"an account's count of {code} would pass {limits.COUNTER_MINOR_MAX}"
+    shown = names.asset_text(code)
+    detail = f"an account's count of {shown} would pass {limits.COUNTER_MINOR_MAX}"
     return LimitExceeded(detail, asset=code)
 
 

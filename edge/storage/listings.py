@@ -14,6 +14,8 @@ from edge.storage.tx import Tx, View
 
 PAGE: Final = 24
 TERMS_MAX: Final = 8  # words of a search
+WIPE_AFTER_MS: Final = limits.DAY_MS  # from an erasure until no page holds a copy
+_ERASED: Final = "listings_erased_ms"  # the fact: since when something is to be wiped
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -91,7 +93,28 @@ def take(tx: Tx, id_: str, side: Side, asset: str, amount: int) -> int | None:
 
 def drop_ended(tx: Tx) -> int:
     """Forget the listings that have ended, and that they were taken back; return how many."""
-    return tx.run("DELETE FROM listing WHERE ends_minute < ?", tx.minute)
+    ended = tx.run("DELETE FROM listing WHERE ends_minute < ?", tx.minute)
+    if ended:
+        _note_erased(tx)
+    return ended
+
+
+def wipe(tx: Tx) -> bool:
+    """Write all listings anew if something was erased a day ago; tell whether it was due.
+
+    SQLite zeroes what is deleted (secure_delete), but a page that was rearranged before may still
+    hold a copy of it. Pages that are freed whole are zeroed whole.
+    """
+    erased_ms = int(facts.read(tx, _ERASED) or 0)
+    if not erased_ms or tx.stamp_ms - erased_ms < WIPE_AFTER_MS:
+        return False
+    tx.run("CREATE TABLE listing_aside AS SELECT * FROM listing")
+    tx.run("DELETE FROM listing")
+    tx.run("INSERT INTO listing SELECT * FROM listing_aside")
+    tx.run("DROP TABLE listing_aside")
+    facts.keep(tx, _ERASED, "0")
+    tx.empties_wal = True
+    return True
 
 
 def find(view: View, village: str, id_: str) -> Listed | None:
@@ -216,6 +239,12 @@ def _erase(tx: Tx, village: str, id_: str, version: int) -> None:
         village,
         id_,
     )
+    _note_erased(tx)
+
+
+def _note_erased(tx: Tx) -> None:
+    if not int(facts.read(tx, _ERASED) or 0):
+        facts.keep(tx, _ERASED, str(tx.stamp_ms))
 
 
 def _count(view: View, village: str) -> int:

@@ -12,6 +12,7 @@ from edge.errors import BadProof, ForkedLog, Malformed
 from edge.storage.tx import OWN_LOG, Head, Tx, View, insert_nodes, position
 
 _BLOCK = 1 << 40  # positions of one level
+_FORKED = " has signed two different logs"
 
 
 def add_log(tx: Tx, log: int, village: str, key: bytes) -> None:
@@ -50,6 +51,13 @@ def head_of(view: View, log: int) -> Head:
     nodes = merkle.edge_nodes(size)
     hashes = read_nodes(view, log, nodes)
     return Head(size, tuple(hashes[node] for node in nodes))
+
+
+def root_of(view: View, log: int, size: int) -> bytes:
+    """Return the root of a log's first `size` records, all of them stored."""
+    nodes = merkle.edge_nodes(size)
+    hashes = read_nodes(view, log, nodes)
+    return merkle.root_from_edge([hashes[node] for node in nodes])
 
 
 def record_at(view: View, log: int, index: int) -> bytes:
@@ -275,14 +283,37 @@ def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> 
     merkle.verify_consistency(grown.size, signed.size, push.proof, grown.root, signed.root)
     _store_copy(tx, log, village, key, head.size, fresh, leaves, nodes)
     if grown.size == signed.size:
-        _cosign(tx, log, signed, checkpoint.without_others(push.checkpoint, village, key))
+        cosign(tx, log, signed, checkpoint.without_others(push.checkpoint, village, key))
     return grown.size
+
+
+def cosign(tx: Tx, log: int, signed: checkpoint.Checkpoint, text: str) -> None:
+    """Sign what is stored whole; kept in the same transaction, before anyone is told."""
+    keep_checkpoint(tx, log, signed, text)
+    signature = checkpoint.cosign(signed, tx.identity.village, tx.identity.key, tx.stamp_ms // 1000)
+    tx.run(
+        "INSERT INTO cosignature (log, size, village, line) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        log,
+        signed.size,
+        tx.identity.village,
+        signature.to_text(),
+    )
+
+
+def forked(village: str, size: int) -> ForkedLog:
+    return ForkedLog(f"{village}{_FORKED} of {size} records")
+
+
+def is_fork_of(village: str, trouble: str) -> bool:
+    """Tell whether this is the trouble of a log that `forked`."""
+    return trouble.startswith(f"{village}{_FORKED}")
 
 
 def _check_one_root(view: View, log: int, signed: checkpoint.Checkpoint) -> None:
     row = view.one("SELECT root FROM checkpoint WHERE log = ? AND size = ?", log, signed.size)
     if row is not None and row[0] != signed.root:
-        raise ForkedLog(f"{signed.origin} has signed two different logs of {signed.size} records")
+        raise forked(signed.origin, signed.size)
 
 
 def _store_copy(
@@ -322,18 +353,4 @@ def _keep_copied_asset(tx: Tx, log: int, asset: Asset) -> None:
         asset.code,
         asset.kind,
         asset.decimals,
-    )
-
-
-def _cosign(tx: Tx, log: int, signed: checkpoint.Checkpoint, text: str) -> None:
-    """Sign what is stored whole; kept in the same transaction, before anyone is told."""
-    keep_checkpoint(tx, log, signed, text)
-    signature = checkpoint.cosign(signed, tx.identity.village, tx.identity.key, tx.stamp_ms // 1000)
-    tx.run(
-        "INSERT INTO cosignature (log, size, village, line) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        log,
-        signed.size,
-        tx.identity.village,
-        signature.to_text(),
     )

@@ -44,13 +44,15 @@ def add(tx: Tx, name: str, pin_hash: str, steward: bool = False) -> Member:
     return named(tx, name)
 
 
-def set_pin(tx: Tx, member: Member, pin_hash: str) -> None:
-    """Give a member another PIN, which ends the sessions opened with the old one."""
+def set_pin(tx: Tx, member: Member, pin_hash: str) -> Member:
+    """Give a member another PIN, which ends the sessions opened with the old one; return the
+    member as now kept."""
     tx.run(
         "UPDATE member SET pin_hash = ?, session_epoch = session_epoch + 1 WHERE id = ?",
         pin_hash,
         member.id,
     )
+    return named(tx, member.name)
 
 
 def end_sessions(tx: Tx, id_: int) -> None:

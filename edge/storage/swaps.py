@@ -1,5 +1,5 @@
-"""A member's trades of both kinds, with other villages and at home, in one order: the latest
-proposed first."""
+"""Trades of both kinds, with other villages and at home, in one order: the latest proposed
+first."""
 
 from typing import Final
 
@@ -49,6 +49,19 @@ def page(
         trades.by_subject(view, subject) if subject else deals.named(view, id_)
         for id_, subject in rows
     ]
+
+
+def everyone(view: View, limit: int = 1_000) -> list[Swap]:
+    """Return the newest of all members."""
+    found: list[Swap] = [*trades.everyone(view, limit), *deals.everyone(view, limit)]
+    return sorted(found, key=lambda each: -each.created_ms)[:limit]
+
+
+def named(view: View, id_: str) -> Swap:
+    """Return the one whose id is, or begins with, `id_`; else the trade of that `trade_id`. Raises
+    UnknownTrade, also if there are several, and InvalidInput for less than 4 letters."""
+    found: list[Swap] = [*trades.beginning(view, id_), *deals.beginning(view, id_)]
+    return trades.only(found or trades.of_trade_id(view, id_), id_)
 
 
 def place_of(swap: Swap) -> Place:

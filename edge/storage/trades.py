@@ -1,7 +1,7 @@
 """Trades in the database: one row for each, votes, and the facts that decide the next step."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from edge.core.trade import Event, Facts, Role, Statement, Status
 from edge.errors import Conflict, InvalidInput, UnknownTrade
 from edge.storage import logs, members, neighbours
 from edge.storage.tx import OWN_LOG, Tx, View
+
+T = TypeVar("T")
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -118,18 +120,33 @@ def named(view: View, id_: str) -> Trade:
     The other village may have chosen the trade_id, so it never comes before an id. Raises
     UnknownTrade, also if there are several, and InvalidInput for less than 4 letters.
     """
+    return only(beginning(view, id_) or of_trade_id(view, id_), id_)
+
+
+def beginning(view: View, id_: str) -> list[Trade]:
+    """Return the trades whose id here begins so, at most two."""
     digits = id_.lower()
-    rows = []
-    if 4 <= len(digits) <= 64 and all(c in "0123456789abcdef" for c in digits):
-        low, high = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
-        rows = view.all(f"{_COLUMNS} WHERE subject BETWEEN ? AND ? LIMIT 2", low, high)
-    if not rows and names.accepts(names.trade_id, id_):
-        rows = view.all(f"{_COLUMNS} WHERE trade_id = ? LIMIT 2", id_)
-    if not rows and len(digits) < 4:
+    if not 4 <= len(digits) <= 64 or not all(c in "0123456789abcdef" for c in digits):
+        return []
+    low, high = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
+    rows = view.all(f"{_COLUMNS} WHERE subject BETWEEN ? AND ? LIMIT 2", low, high)
+    return [_trade(row) for row in rows]
+
+
+def of_trade_id(view: View, id_: str) -> list[Trade]:
+    """Return the trades that have this `trade_id`, at most two."""
+    if not names.accepts(names.trade_id, id_):
+        return []
+    return [_trade(row) for row in view.all(f"{_COLUMNS} WHERE trade_id = ? LIMIT 2", id_)]
+
+
+def only(found: Sequence[T], id_: str) -> T:
+    """Return the one trade that was found by an id. Raises UnknownTrade, InvalidInput."""
+    if not found and len(id_) < 4:
         raise InvalidInput(f"{id_!r} is too short: give at least 4 letters of the trade's id")
-    if len(rows) != 1:
-        raise UnknownTrade(f"there is {'more than one' if rows else 'no'} trade {id_[:64]!r} here")
-    return _trade(rows[0])
+    if len(found) != 1:
+        raise UnknownTrade(f"there is {'more than one' if found else 'no'} trade {id_[:64]!r} here")
+    return found[0]
 
 
 def everyone(view: View, limit: int = 1_000) -> list[Trade]:

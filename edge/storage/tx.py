@@ -64,13 +64,14 @@ class Identity(msgspec.Struct, frozen=True):
 
 class Tx(View):
     """One batch of writes, under one `stamp_ms`, greater than any before; `minute` is its public
-    form."""
+    form. Whoever sets `empties_wal` asks that nothing written before be left in that file."""
 
     __slots__ = (
         "_appended",
         "_moved",
         "_sealed",
         "_size",
+        "empties_wal",
         "identity",
         "minute",
         "random",
@@ -90,6 +91,7 @@ class Tx(View):
         self.random = random
         self.stamp_ms = stamp_ms
         self.minute = stamp_ms // limits.MINUTE_MS
+        self.empties_wal = False
         self._size = size
         self._appended: list[tuple[int, bytes, bytes]] = []  # position, leaf hash, record
         self._sealed: list[tuple[int, bytes, bytes, bytes | None, bytes | None]] = []

@@ -36,6 +36,8 @@ class Writer:
         self.identity = identity
         self._random = random
         self._path = path
+        self._empties_wal = False
+        self._empty_wal_ms = 0
         view = View(conn)
         try:
             self._head = _stored_head(view)
@@ -69,6 +71,8 @@ class Writer:
         if (full := self._commit()) is not None:
             return [(None, full)] * len(writes)
         self._head, self._last_stamp_ms = head, stamp_ms
+        self._empties_wal |= tx.empties_wal
+        self._empty_wal()
         return outcomes
 
     def _one(self, tx: Tx, write: Write) -> Outcome:
@@ -106,6 +110,19 @@ class Writer:
             self._undo()
             return explained
         return None
+
+    def _empty_wal(self) -> None:
+        """Empty the write-ahead log if that was asked for; while others read, once a minute."""
+        if not self._empties_wal or self._last_stamp_ms < self._empty_wal_ms:
+            return
+        self.conn.execute("PRAGMA busy_timeout = 0")
+        try:
+            is_busy = self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error:  # such as no room to move pages to: what is committed stays so
+            is_busy = 1
+        self.conn.execute(f"PRAGMA busy_timeout = {database.BUSY_MS}")
+        self._empties_wal = bool(is_busy)
+        self._empty_wal_ms = self._last_stamp_ms + limits.MINUTE_MS
 
     def _undo(self) -> None:
         self.conn.rollback()  # nothing, if SQLite has done it already

@@ -32,11 +32,15 @@ ERROR_STATUS: Final[dict[type[BoxError], HTTPStatus]] = {
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.NotSignedIn: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.WrongMethod: HTTPStatus.METHOD_NOT_ALLOWED,
+    errors.WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     errors.PeerError: HTTPStatus.BAD_REQUEST,
     errors.Malformed: HTTPStatus.BAD_REQUEST,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnknownVillage: HTTPStatus.FORBIDDEN,
+    errors.UnknownOrigin: HTTPStatus.NOT_FOUND,
+    errors.UntrustedCheckpoint: HTTPStatus.FORBIDDEN,
     errors.BadSignature: HTTPStatus.UNAUTHORIZED,
     errors.Misdirected: HTTPStatus.MISDIRECTED_REQUEST,
     errors.StaleRequest: HTTPStatus.UNAUTHORIZED,
@@ -122,6 +126,8 @@ def _answer_box_error(request: web.Request, error: BoxError) -> web.Response:
     answer = _answer(*to_problem(error))
     if isinstance(error, errors.TooMany) and "retry_after_s" in error.more:
         answer.headers["Retry-After"] = str(error.more["retry_after_s"])
+    if isinstance(error, errors.WrongMethod):  # RFC 9110 section 15.5.6
+        answer.headers["Allow"] = str(error.more["allow"])
     return answer
 
 

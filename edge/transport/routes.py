@@ -7,12 +7,14 @@ from aiohttp import web
 
 from edge import peering
 from edge.core import limits, messages, registry
-from edge.errors import UnknownVillage
+from edge.core.witness import AddCheckpoint
+from edge.errors import StaleCheckpoint, UnknownVillage
 from edge.federation_client import SYNC_PATH, TRADE_PATH
-from edge.storage import neighbours
+from edge.storage import neighbours, witness
 from edge.storage.tx import Runner
 from edge.transport import problems
 from edge.transport.connections import network_of
+from edge.transport.rate import Rate
 from edge.transport.replay import ReplayGuard
 from edge.transport.room import Room
 from edge.transport.signed import (
@@ -23,6 +25,8 @@ from edge.transport.signed import (
     verify_sender,
 )
 
+ADD_CHECKPOINT_PATH = "/add-checkpoint"
+TREE_SIZE_TYPE = "text/x.tlog.size"
 VILLAGES_PATH = "/federation/villages"
 VILLAGES_FRESH_S = 10
 REGISTER_BYTES_MAX = registry.ENTRY_BYTES_MAX * 2
@@ -31,6 +35,9 @@ BODIES_BYTES_MAX = 32 * 1024 * 1024
 BODIES_OF_ONE_BYTES_MAX = 2 * limits.BODY_BYTES_MAX
 STRANGERS_BODIES_BYTES_MAX = 32 * REGISTER_BYTES_MAX
 STRANGERS_BODIES_OF_ONE_BYTES_MAX = 4 * REGISTER_BYTES_MAX
+# Checkpoints that one address may ask to have cosigned.
+ADD_CHECKPOINTS_AT_ONCE = 60
+ADD_CHECKPOINTS_PER_S = 5
 
 Answer = Callable[[str, bytes], Awaitable[bytes]]
 Register = Callable[[messages.Register], Awaitable[messages.Registered]]
@@ -63,6 +70,7 @@ class FederationRoutes:
         self._random_bytes = random_bytes
         self._room = Room(BODIES_BYTES_MAX, BODIES_OF_ONE_BYTES_MAX)
         self._strangers_room = Room(STRANGERS_BODIES_BYTES_MAX, STRANGERS_BODIES_OF_ONE_BYTES_MAX)
+        self._checkpoints = Rate(ADD_CHECKPOINTS_AT_ONCE, ADD_CHECKPOINTS_PER_S, monotonic_s)
 
     def application(self, on_broken_law: Callable[[AssertionError], None]) -> web.Application:
         app = web.Application(
@@ -75,6 +83,7 @@ class FederationRoutes:
                 web.post(TRADE_PATH, self.exchange),
                 web.post(peering.REGISTER_PATH, self.register),
                 web.get(VILLAGES_PATH, self.villages),
+                web.post(ADD_CHECKPOINT_PATH, self.add_checkpoint),
             ]
         )
         return app
@@ -110,11 +119,32 @@ class FederationRoutes:
         response.headers["Cache-Control"] = f"public, max-age={VILLAGES_FRESH_S}"
         return response
 
+    async def add_checkpoint(self, request: web.Request) -> web.Response:
+        """POST /add-checkpoint: C2SP tlog-witness, for whoever brings a log's signed checkpoint."""
+        owner, bytes_max = network_of(request.remote or ""), limits.ADD_CHECKPOINT_BYTES_MAX
+        self._checkpoints.take(owner)
+        with self._strangers_room.taken(owner, check_size(request, bytes_max)):
+            asked = AddCheckpoint.from_body(await read_body(request, bytes_max))
+            try:
+                line = await witness.add_checkpoint(self._runner, self._village, asked)
+            except StaleCheckpoint as stale:
+                return _tree_size(stale)
+            return web.Response(text=line)
+
     async def _key_of(self, village: str) -> bytes:
         neighbour = await self._runner.read(lambda view: neighbours.find(view, village))
         if neighbour is None:
             raise UnknownVillage(f"{village[:63]} is not a neighbour of {self._village}")
         return neighbour.key
+
+
+def _tree_size(stale: StaleCheckpoint) -> web.Response:
+    """Return C2SP's one answer that is no problem document: the size to prove from."""
+    body = f"{stale.more['size']}\n".encode()
+    response = web.Response(status=409, body=body, content_type=TREE_SIZE_TYPE)
+    if "retry_after_s" in stale.more:
+        response.headers["Retry-After"] = str(stale.more["retry_after_s"])
+    return response
 
 
 def _json(body: bytes) -> web.Response:

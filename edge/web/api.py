@@ -16,7 +16,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from edge.core import canonical, crypto
-from edge.errors import BoxError, Conflict, Forbidden, InvalidInput, NotSignedIn, WrongState
+from edge.errors import (
+    BoxError,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LimitExceeded,
+    NotSignedIn,
+    UnknownPath,
+    WrongMediaType,
+    WrongMethod,
+    WrongState,
+)
 from edge.storage import changes, logs, members, tokens
 from edge.storage.changes import Position
 from edge.storage.deals import Deal
@@ -37,6 +48,10 @@ BODY_BYTES_MAX: Final = 16_384
 BEARER: Final = "Bearer"
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,64}")
+_LATER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_NO_HEAD: Final = {"GET": {"allow_head": False}}  # aiohttp would add it, to streams too
+_AT: Final = re.compile(r" - at `\$\.?(.*?)`")  # in what msgspec says
+_NAMED: Final = re.compile(r" field `(.*?)`")
 Q = TypeVar("Q", bound=Struct)
 
 
@@ -48,18 +63,35 @@ class Api(Handlers):
         super().__init__(shop, frame)
         self._feed = waiting
         self._document = openapi.document()
+        self._etag = crypto.sha256(self._document).hex()[:32]
         self._noted: tuple[int, set[int]] = (0, set())  # an hour, and whose use in it is noted
 
     def routes(self) -> list[web.RouteDef]:
-        made = [
-            web.route(each.method, _route_path(each.path), self._handler(each))
-            for each in OPERATIONS
-        ]
-        return [*made, web.get(openapi.PATH, self.openapi)]
+        by_path: dict[str, dict[str, Handler]] = {}
+        for each in OPERATIONS:
+            of_path = by_path.setdefault(_route_path(each.path), {})
+            of_path[each.method] = handler = self._handler(each)
+            if each.has_head:
+                of_path["HEAD"] = handler
+        by_path[openapi.PATH] = {"GET": self.openapi, "HEAD": self.openapi}
+        made = []
+        for path, of_path in by_path.items():
+            other = _other_method(", ".join(sorted(of_path)))
+            handlers = [*of_path.items(), ("*", other)]
+            for method, handler in handlers:
+                made.append(web.RouteDef(method, path, handler, _NO_HEAD.get(method, {})))
+        return [*made, web.route("*", "/api/{rest:.*}", _nowhere)]
 
     async def openapi(self, request: web.Request) -> web.Response:
         """GET /openapi.json: open to everybody, since it is the same on every box."""
-        return _json(self._document)
+        answer = _json(self._document)
+        answer.headers["Cache-Control"] = "no-cache"  # may be kept, but is asked for again
+        answer.etag = self._etag
+        known = [each.value for each in request.if_none_match or ()]
+        if self._etag in known or "*" in known:
+            answer.set_status(HTTPStatus.NOT_MODIFIED)
+            answer.body = None
+        return answer
 
     def _handler(self, operation: Operation) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -109,7 +141,10 @@ class Api(Handlers):
 
         def do(tx: Tx) -> bytes:
             now = self._call(tx, operation, request)
-            made.append(act.do(tx, replace(call, member=now.member, token=now.token)))
+            try:
+                made.append(act.do(tx, replace(call, member=now.member, token=now.token)))
+            except LimitExceeded as error:
+                raise api_shown.exceeded(tx, error) from None
             return b"" if act.is_secret else made[-1].encode()
 
         done = await self._once(call.member, key, self._digest(request, call), do)
@@ -249,13 +284,13 @@ def query_of(query: Mapping[str, str], kind: type[Q]) -> Q:
     try:
         found = msgspec.convert(fields, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"not the parameters of this: {str(error)[:200]}") from None
+        raise _invalid("not the parameters of this", error) from None
     if len(fields) != len(pairs):
         raise InvalidInput("a parameter is there twice")
     for name, text in pairs:
         value = getattr(found, name)
         if text != (value if isinstance(value, str) else msgspec.json.encode(value).decode()):
-            raise InvalidInput(f"{name} is not in its one form")
+            raise InvalidInput(f"{name} is not in its one form", field=name)
     return found
 
 
@@ -265,7 +300,7 @@ async def challenge(request: web.Request, response: web.StreamResponse) -> None:
         return
     if response.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = f'{BEARER} realm="village-edge"'
-    if response.status == HTTPStatus.TOO_MANY_REQUESTS and WAIT_S not in request:
+    if response.status in _LATER and WAIT_S not in request:
         response.headers.setdefault("Retry-After", "60")
 
 
@@ -292,13 +327,37 @@ async def _body(request: web.Request, operation: Operation) -> Struct | None:
         if body:
             raise InvalidInput("this takes no body")
         return None
+    if not body:
+        if operation.needs_body:
+            raise InvalidInput(f"this takes a body, as {JSON}")
+        return operation.body()
     if request.content_type != JSON:
-        raise web.HTTPUnsupportedMediaType(reason=f"send it as {JSON}")
+        raise WrongMediaType(f"send it as {JSON}")
     check_depth(body)
     try:
         return msgspec.json.decode(body, type=operation.body)
     except canonical.UNREADABLE as error:
-        raise InvalidInput(f"not what this takes: {str(error)[:200]}") from None
+        raise _invalid("not what this takes", error) from None
+
+
+def _invalid(what: str, error: Exception) -> InvalidInput:
+    """Return the error that names the field which msgspec's text does, if it does."""
+    text = str(error)
+    at, named = _AT.search(text), _NAMED.search(text)
+    path = [found[1] for found in (at, named) if found and found[1]]
+    detail = f"{what}: {text[:200]}"
+    return InvalidInput(detail, field=".".join(path)[:200]) if path else InvalidInput(detail)
+
+
+def _other_method(allow: str) -> Handler:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        raise WrongMethod(f"this address takes {allow}", allow=allow)
+
+    return refuse
+
+
+async def _nowhere(request: web.Request) -> web.StreamResponse:
+    raise UnknownPath(f"nothing is here: {openapi.PATH} has all that there is")
 
 
 def _events(found: Changes, places: list[Position | None]) -> bytes:

@@ -8,7 +8,6 @@ from edge.core import limits, names, receipt
 from edge.core.accounts import Asset
 from edge.core.trade import ENDED, Status
 from edge.errors import UnknownTrade
-from edge.health import Health
 from edge.storage import changes, listings, logs, members, movements, neighbours, swaps
 from edge.storage import trades as trades_kept
 from edge.storage.changes import Position
@@ -17,6 +16,7 @@ from edge.storage.listings import Query
 from edge.storage.tokens import SCOPES
 from edge.storage.tx import OWN_LOG, View
 from edge.web import api_shown, cursors
+from edge.web import api_steward_types as steward_types
 from edge.web import api_types as types
 from edge.web.history import KINDS
 from edge.web.operations import Call
@@ -180,8 +180,37 @@ def changed(
 # For stewards
 
 
-def status(view: View, call: Call[types.NoQuery]) -> Health:
-    return call.shop.health(view)
+def status(view: View, call: Call[types.NoQuery]) -> steward_types.BoxStatus:
+    found = call.shop.health(view)
+    heard_ms = {each.village: each.last_contact_ms for each in neighbours.everyone(view)}
+    log = found.log
+    return steward_types.BoxStatus(
+        village=found.village,
+        name=found.name,
+        version=found.version,
+        health=found.health,
+        reasons=found.reasons,
+        serving=found.serving,
+        federation_url=found.federation_url,
+        page_urls=found.page_urls,
+        verifier_key=found.verifier_key,
+        disk=found.disk,
+        clock=found.clock,
+        log=steward_types.LogShown(
+            log.size, log.root, log.time * 1000, log.cosigned_size, log.cosigned_by, log.cosigners
+        ),
+        neighbours=[
+            steward_types.Contact(
+                each.village,
+                heard_ms[each.village],
+                each.is_silent,
+                each.clock_difference_s,
+                each.trouble,
+            )
+            for each in found.neighbours
+        ],
+        open_trades=found.open_trades,
+    )
 
 
 def all_members(view: View, call: Call[types.PageQuery]) -> types.Members:
@@ -197,10 +226,10 @@ def all_members(view: View, call: Call[types.PageQuery]) -> types.Members:
     )
 
 
-def all_neighbours(view: View, call: Call[types.NoQuery]) -> types.Neighbours:
-    return types.Neighbours(
+def all_neighbours(view: View, call: Call[types.NoQuery]) -> steward_types.Neighbours:
+    return steward_types.Neighbours(
         [
-            types.Neighbour(
+            steward_types.Neighbour(
                 each.village,
                 each.entry.name,
                 list(each.addresses),
@@ -208,7 +237,10 @@ def all_neighbours(view: View, call: Call[types.NoQuery]) -> types.Neighbours:
                 each.trouble,
                 logs.size_of(view, each.log),
                 trades_kept.count_open(view, neighbour=each.village),
-                desk.lines(view, each.village),
+                [
+                    steward_types.Line(line.asset, line.balance, line.on_hold, line.line, line.room)
+                    for line in desk.lines(view, each.village)
+                ],
             )
             for each in neighbours.everyone(view)
         ]

@@ -6,7 +6,7 @@ from edge.core.accounts import Asset
 from edge.core.listing import Goods
 from edge.core.names import TOKEN_DECIMALS, amount_text
 from edge.core.trade import ENDED, Role
-from edge.errors import UnknownTrade
+from edge.errors import LimitExceeded, UnknownTrade
 from edge.storage import deals, ledger, listings, members
 from edge.storage.deals import Deal
 from edge.storage.listings import Listed
@@ -95,6 +95,15 @@ def listing_change(view: View, village: str, id_: str, member: Member) -> types.
 
 def asset(found: Asset, villages: list[str]) -> types.AssetShown:
     return types.AssetShown(found.code, found.kind, found.decimals, villages)
+
+
+def exceeded(view: View, error: LimitExceeded) -> LimitExceeded:
+    """Return the error with what was available as people write amounts."""
+    more = dict(error.more)
+    minor = more.pop("available_minor", None)
+    if isinstance(minor, int):
+        more["available"] = amount_text(minor, ledger.asset(view, str(more["asset"])).decimals)
+    return LimitExceeded(error.detail, **more)
 
 
 def _trade(view: View, found: Trade, now_ms: int) -> types.Trade:

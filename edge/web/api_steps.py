@@ -8,7 +8,15 @@ from edge import desk, market, peering, steward, trade_escrow
 from edge.core import invitation, names, trade
 from edge.core.names import TOKEN, TOKEN_DECIMALS
 from edge.core.trade import Proposal
-from edge.errors import Refused
+from edge.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PeerError,
+    Refused,
+    TooMany,
+    WrongState,
+)
 from edge.storage import ledger, listings
 from edge.storage.deals import Deal
 from edge.storage.members import Member
@@ -28,6 +36,8 @@ _STEPS: Final[Mapping[str, Callable[[Tx, Member, Trade], Trade]]] = {
     "reject": trade_escrow.reject,
     "cancel": trade_escrow.cancel,
 }
+
+_OF_AN_INVITATION: Final = (InvalidInput, NotFound, WrongState, Conflict, TooMany)
 
 
 # What members do
@@ -141,7 +151,13 @@ def invite(tx: Tx, call: Call[types.InviteAsked]) -> str:
 
 
 async def join(call: Call[types.JoinAsked]) -> str:
-    return await call.shop.join(call.asked.invitation)
+    """Raises what says that the invitation cannot be used. The inviter's own words are its own: as
+    a status here, its 401 would be of this token."""
+    try:
+        return await call.shop.join(call.asked.invitation)
+    except (Refused, PeerError) as error:
+        kind = type(error) if isinstance(error, _OF_AN_INVITATION) else Refused
+        raise kind(error.detail) from None
 
 
 def joined(tx: Tx, call: Call[types.JoinAsked]) -> str:

@@ -4,9 +4,9 @@ from http import HTTPStatus
 from typing import Final
 
 from edge import errors
-from edge.health import Health
 from edge.web import api_looks as looks
 from edge.web import api_steps as steps
+from edge.web import api_steward_types as steward_types
 from edge.web import api_types as types
 from edge.web.operations import Doing, Errors, File, Following, Looking, Operation
 
@@ -25,9 +25,9 @@ _JOINING: Errors = (
     errors.NotFound,
     errors.WrongState,
     errors.TooMany,
+    errors.Refused,
     errors.Unreachable,
     errors.WrongPin,
-    errors.BadSignature,
 )
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -241,7 +241,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "steward",
         "How the box is",
         Looking(looks.status),
-        Health,
+        steward_types.BoxStatus,
     ),
     Operation(
         "GET",
@@ -322,7 +322,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "steward",
         "The neighbours and their lines",
         Looking(looks.all_neighbours),
-        types.Neighbours,
+        steward_types.Neighbours,
     ),
     Operation(
         "POST",

@@ -1,22 +1,29 @@
 """What the JSON API takes and gives: one struct for each body and each set of query parameters.
 
-Amounts are decimal text beside the code of their asset, times and stamps are integers in
-milliseconds since 1970 (UTC) and end in `_ms`. Unknown fields are errors.
+TIMES and AMOUNTS are the rules for both, in all of them. Unknown fields are errors.
 """
 
 from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from edge.core import limits
+from edge.core import limits, records
 from edge.core.accounts import AssetKind
 from edge.core.listing import Side
 from edge.core.names import TOKEN
 from edge.core.trade import Role, Status
-from edge.desk import Line
 from edge.storage import changes
 from edge.storage.tokens import Scope
 
+TIMES: Final = (
+    "A time is an integer in a field whose name ends in `_ms`: milliseconds since 1970, UTC; a "
+    "length of time names its unit, too (`deadline_s`, `valid_hours`, `days`)."
+)
+AMOUNTS: Final = (
+    'An amount is decimal text in whole units of the asset beside it (`"12.50"` of `AT`), never a '
+    "JSON number or the smallest unit."
+)
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 200
 WAIT_S_MAX: Final = 30
@@ -267,7 +274,7 @@ class Movement(Struct, frozen=True):
     asset: str
     amount: Balance
     balance: Balance
-    operation: str
+    operation: records.Operation
     stamp_ms: int
     other: str
     village: str
@@ -422,21 +429,6 @@ class Members(Struct, frozen=True):
     next: str
 
 
-class Neighbour(Struct, frozen=True):
-    village: str
-    name: str
-    addresses: list[str]
-    last_contact_ms: int
-    trouble: str
-    records_held: int
-    open_trades: int
-    lines: list[Line]
-
-
-class Neighbours(Struct, frozen=True):
-    neighbours: list[Neighbour]
-
-
 class Invited(Struct, frozen=True):
     """One line for the other village's steward, good for one village."""
 
@@ -447,10 +439,23 @@ class Joined(Struct, frozen=True):
     village: str
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """RFC 9457. `type` is stable; further members say what is needed to go on."""
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """RFC 9457. `type` is stable, `title` and `detail` are for people. Of the others each comes
+    with some types only: `field`: what of the request is wrong (`offer.amount`); `asset` and
+    `available`: of what there is only so much; `fee`: in AT, to be agreed to; `scope`: what the
+    token lacks; `village`, `trade_status`: of what was named; `allow`: the methods that the address
+    takes; `retry_after_s`: as in Retry-After."""
 
     type: str
     title: str
     status: int
     detail: str
+    field: str | UnsetType = UNSET
+    asset: str | UnsetType = UNSET
+    available: Balance | UnsetType = UNSET
+    fee: Amount | UnsetType = UNSET
+    scope: Scope | UnsetType = UNSET
+    village: str | UnsetType = UNSET
+    trade_status: Status | UnsetType = UNSET
+    allow: str | UnsetType = UNSET
+    retry_after_s: int | UnsetType = UNSET

@@ -32,4 +32,4 @@ def number(text: str) -> int:
 
 
 def _refused() -> InvalidInput:
-    return InvalidInput("`next` is not what a page before gave")
+    return InvalidInput("`next` is not what a page before gave", field="next")

@@ -6,7 +6,7 @@ import msgspec
 
 from edge import desk
 from edge.core import limits, words
-from edge.core.accounts import TREASURY
+from edge.core.accounts import ISSUANCE, TREASURY
 from edge.core.names import TOKEN, amount_text
 from edge.core.trade import ENDED, Status
 from edge.errors import UnknownMember
@@ -27,7 +27,8 @@ SOURCES: Final = {"register": "offered itself", "import": "from a registry file"
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """`cosigned`: each neighbour, and how much of the log it has cosigned."""
+    """`cosigned`: each neighbour, and how much of the log it has cosigned. `first_steps`: what a
+    new village still has to do, of `members`, `issue` and `neighbours`."""
 
     health: Health
     disk: str
@@ -37,6 +38,7 @@ class Overview(msgspec.Struct, frozen=True):
     cosigned: list[tuple[str, str]]
     members: int
     stewards: list[str]
+    first_steps: list[str]
 
 
 class People(msgspec.Struct, frozen=True):
@@ -127,6 +129,7 @@ def overview(view: View, health: Health, now_ms: int) -> Overview:
         ],
         len(members.everyone(view)),
         [each.name for each in members.stewards(view)],
+        _first_steps(view),
     )
 
 
@@ -237,6 +240,16 @@ def waits_for(found: Trade) -> str:
     if found.role == "from":
         return f"{found.to_user or 'a member'} of {found.neighbour}"
     return found.to_user if found.member is not None else "nobody: no member here has that name"
+
+
+def _first_steps(view: View) -> list[str]:
+    has_issued = ledger.counters(view, ISSUANCE, ledger.asset(view, TOKEN)).balance != 0
+    done = {
+        "members": len(members.everyone(view)) > 1,  # the steward is one
+        "issue": has_issued,
+        "neighbours": bool(neighbours.everyone(view)),
+    }
+    return [step for step, is_done in done.items() if not is_done]
 
 
 def _open_deal(view: View, found: Deal) -> OpenTrade:

@@ -51,7 +51,8 @@ class PayForm(Form, frozen=True):
 
 
 class ProposeForm(Form, frozen=True):
-    """`fee`: the fee in AT minor units that the page has shown, to which this agrees."""
+    """An empty amount is nothing: then it is a gift. `fee`: the fee in AT minor units that the page
+    has shown, to which this agrees."""
 
     to_village: str = ""
     to_user: str = ""
@@ -68,15 +69,16 @@ class ProposeForm(Form, frozen=True):
     @property
     def proposal(self) -> Proposal:
         """What is proposed. Raises InvalidInput."""
-        gives, gets = names.asset_code(self.give_asset), names.asset_code(self.get_asset)
-        if gives == gets:
+        if self.get_asset and not self.get_amount:
+            raise InvalidInput("say how much you get, or leave both fields empty to get nothing")
+        gives = _side(self.give_asset, self.give_amount)
+        gets = _side(self.get_asset, self.get_amount)
+        if gives is None and gets is None:
+            raise InvalidInput("say how much you give, or how much you get")
+        if gives is not None and gets is not None and gives[0] == gets[0]:
             raise InvalidInput("a trade gives one thing for another: these two are the same")
-        return Proposal(
-            names.village_id(self.to_village),
-            names.member_name(self.to_user),
-            (gives, self.give_amount),
-            (gets, self.get_amount),
-        )
+        village, user = names.village_id(self.to_village), names.member_name(self.to_user)
+        return Proposal(village, user, gives, gets)
 
 
 class ListForm(Form, frozen=True):
@@ -145,6 +147,10 @@ def parse(body: bytes, kind: type[F]) -> F:
     if form.form and not _FORM_ID.fullmatch(form.form):
         raise InvalidInput("not a form of this page: it has another id")
     return form
+
+
+def _side(asset: str, amount: str) -> tuple[str, str] | None:
+    return (names.asset_code(asset), amount) if amount else None
 
 
 def tidy(text: str) -> str:

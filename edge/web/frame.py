@@ -44,6 +44,7 @@ PLAIN: Final[dict[int, str]] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "that is too much at once",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "this is not a form of this page",
 }
+_KEPT: Final = ("Allow", "Retry-After")  # of an error, on its page
 WAIT_S: Final = web.RequestKey("wait_s", int)  # a handler sets it for Retry-After
 
 
@@ -94,6 +95,7 @@ class Frame:
             style=self._style.path,
             script=self._script.path,
             form_id=self.form_id,
+            nothing=words.NOTHING,
             member=None,
             here="",
             is_error=False,
@@ -158,7 +160,7 @@ class Frame:
         title = problem["title"]  # whose page it would have been is not known here
         context = {"title": title, "detail": detail or title, "is_error": True}
         page = await self.page(request, "error.html", context, answer.status)
-        page.headers.update({k: v for k, v in answer.headers.items() if k == "Allow"})
+        page.headers.update({k: v for k, v in answer.headers.items() if k in _KEPT})
         return page
 
 

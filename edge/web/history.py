@@ -10,14 +10,14 @@ from typing import Final, Self
 
 import msgspec
 
-from edge.core import names, trade, words
+from edge.core import limits, names, records, trade, words
 from edge.core.accounts import ISSUANCE, TREASURY, Entry
 from edge.core.records import Operation
 from edge.errors import InvalidInput
-from edge.storage import deals, ledger, movements, trades
+from edge.storage import deals, ledger, logs, movements, trades
 from edge.storage.members import Member
 from edge.storage.movements import Direction, Movement, Wanted
-from edge.storage.tx import View
+from edge.storage.tx import OWN_LOG, View
 from edge.web.views import Time, holder, local_time
 
 STATEMENT_LINES_MAX: Final = 5_000
@@ -276,14 +276,24 @@ def day_ms(which: date, days_later: int = 0) -> int:
     return int(begins.astimezone().timestamp()) * 1000
 
 
-def months(now_ms: int) -> list[tuple[str, str]]:
-    """Return the latest months as the address of a statement and people call them."""
-    first = _today(now_ms).replace(day=1)
-    found = []
-    for _ in range(MONTHS_OFFERED):
-        found.append((f"{first:%Y-%m}", f"{first:%B %Y}"))
+def months(now_ms: int, began_ms: int = 0) -> list[tuple[str, str]]:
+    """Return the latest months as the address of a statement and people call them, this one first,
+    none before the one in which the village began."""
+    first, earliest = (_today(ms).replace(day=1) for ms in (now_ms, began_ms))
+    found = [_month(first)]
+    while len(found) < MONTHS_OFFERED and first > earliest:
         first = (first - timedelta(days=1)).replace(day=1)
+        found.append(_month(first))
     return found
+
+
+def began_ms(view: View) -> int:
+    """Return the stamp of the village's first record."""
+    return records.decode(logs.record_at(view, OWN_LOG, 0)).minute * limits.MINUTE_MS
+
+
+def _month(first: date) -> tuple[str, str]:
+    return f"{first:%Y-%m}", f"{first:%B %Y}"
 
 
 def zone(now_ms: int) -> str:

@@ -26,6 +26,7 @@ from edge.web.frame import Frame, status_of
 from edge.web.handlers import Handlers, Shop
 from edge.web.kept import Kept
 from edge.web.pieces import Pieces
+from edge.web.turns import Turns
 from edge.web.views import Place, Time
 
 STEPS: Final[Mapping[str, Callable[[Tx, Member, Deal], Deal]]] = {
@@ -36,6 +37,7 @@ STEPS: Final[Mapping[str, Callable[[Tx, Member, Deal], Deal]]] = {
 SEARCH_CHARS_MAX: Final = 80
 SHELVES_BYTES_MAX: Final = 8 * 1024 * 1024
 SIGNED_IN_KEPT_MAX: Final = 1_024
+VISITORS_WAITING_MAX: Final = 32  # for a page that is not made yet
 NOBODY: Final = 0  # no member has this id
 
 
@@ -113,6 +115,7 @@ class Market(Handlers):
     def __init__(self, shop: Shop, frame: Frame) -> None:
         super().__init__(shop, frame)
         self._shelves = Kept[Shelf](shop.committed, SHELVES_BYTES_MAX, lambda each: each.size)
+        self._for_visitors = Turns(1, VISITORS_WAITING_MAX)
         self._signed_in = Kept[Member | None](shop.committed, SIGNED_IN_KEPT_MAX)
 
     def routes(self) -> list[web.RouteDef]:
@@ -132,9 +135,12 @@ class Market(Handlers):
     # Looking
 
     async def browse(self, request: web.Request) -> web.Response:
-        """GET /market?q=&side=&village=&price=&mine=&after="""
+        """GET /market?q=&side=&village=&price=&mine=&after=&taken="""
         member = await self._visitor(request)
         looked = _looked(request)
+        taken = request.query.get("taken", "")
+        if member is not None and taken:
+            return await self._taken(request, looked, member, taken)
         shelf = await self._shelf(request, looked, member)
         # What is typed into a search comes back on the page: beside what members only may see, it
         # is not compressed.
@@ -170,17 +176,23 @@ class Market(Handlers):
         except Refused as error:
             return await self._new(request, member, self._again(form, error), error)
         self._shop.announce()
-        raise web.HTTPSeeOther(f"/market/{self._shop.village}/{id_.decode()}")
+        place = f"/market/{self._shop.village}/{id_.decode()}"
+        raise web.HTTPSeeOther(f"{place}?listed={form.form}")
 
     async def take_back(self, request: web.Request) -> web.Response:
         """POST /market/{village}/{id}/take-back: erase a member's own listing."""
-        member, _ = await self._form(request, Form)
-        id_ = request.match_info["id"]
-        if request.match_info["village"] != self._shop.village:
+        member, form = await self._form(request, Form)
+        village, id_ = request.match_info["village"], request.match_info["id"]
+        if village != self._shop.village:
             raise InvalidInput("this is a listing of another village")
-        await self._runner.write(lambda tx: market.take_back(tx, member, id_))
+
+        def take_back(tx: Tx) -> bytes:
+            market.take_back(tx, member, id_)
+            return b"taken back"  # and no word of what it was: it is erased
+
+        await self._once(member, f"taken:{form.form}", f"take back {id_}".encode(), take_back)
         self._shop.announce()
-        raise web.HTTPSeeOther("/market?mine=1")
+        raise web.HTTPSeeOther(f"/market?mine=1&taken={form.form}")
 
     async def answer(self, request: web.Request) -> web.Response:
         """POST /market/{village}/{id}/answer: propose the trade that a listing asks for. A fee is
@@ -242,6 +254,21 @@ class Market(Handlers):
         )
 
     async def _stock(self, request: web.Request, looked: Looked, reader: Member | None) -> Shelf:
+        shown, owners = await self._on_shelf(looked, reader)
+        return Shelf(self._frame.pieces(request, "market.html", shown, reader), owners)
+
+    async def _taken(
+        self, request: web.Request, looked: Looked, member: Member, form: str
+    ) -> web.Response:
+        """Return the market as it is after a listing was taken back: made for this once."""
+        taken = await self._runner.read(lambda view: _answer_to(view, member, f"taken:{form}"))
+        shown, _ = await self._on_shelf(looked, member)
+        context = {**shown, "member": member, "is_taken": bool(taken)}
+        return await self._frame.page(request, "market.html", context)
+
+    async def _on_shelf(
+        self, looked: Looked, reader: Member | None
+    ) -> tuple[dict[str, Any], frozenset[int]]:
         query = looked.query(reader)
 
         def look(view: View) -> tuple[dict[str, Any], frozenset[int]]:
@@ -252,11 +279,14 @@ class Market(Handlers):
                 "cards": [self._card(view, each, reader) for each in page],
                 "more": looked.next(page[-1]) if len(found) > len(page) else "",
                 "places": self._places(view),
+                "is_taken": False,
             }
             return shown, frozenset(each.member for each in page if each.member is not None)
 
-        shown, owners = await self._runner.read(look)
-        return Shelf(self._frame.pieces(request, "market.html", shown, reader), owners)
+        if reader is not None:
+            return await self._runner.read(look)
+        async with self._for_visitors:  # anybody in the local network, as often as they like
+            return await self._runner.read(look)
 
     async def _answer(
         self, request: web.Request, member: Member, form: AnswerForm, proposal: Proposal
@@ -285,10 +315,12 @@ class Market(Handlers):
         fee: int = 0,
     ) -> web.Response:
         village, id_ = request.match_info["village"], request.match_info["id"]
+        listed = request.query.get("listed", "")
 
         def look(view: View) -> dict[str, Any]:
             found = listings.named(view, village, id_)
             return {
+                "is_new": _answer_to(view, member, f"list:{listed}") == id_,
                 "card": self._card(view, found, member),
                 "offer": _offer(found, form.amount),
                 "unit": _unit(found),
@@ -365,6 +397,12 @@ class Market(Handlers):
 
     def _minute(self) -> int:
         return self._now() // limits.MINUTE_MS
+
+
+def _answer_to(view: View, member: Member | None, form: str) -> str:
+    """Return what a member's form did, nothing if it did nothing."""
+    answer = members.answered(view, views.scope(member), form) if member else None
+    return answer.decode() if answer else ""
 
 
 class _FeeFirst(Exception):

@@ -9,8 +9,8 @@ import msgspec
 from edge import __version__
 from edge.transport import problems
 from edge.web.api_table import OPERATIONS
-from edge.web.api_types import Problem
-from edge.web.feed import EVENT_STREAM, LAST_EVENT_ID
+from edge.web.api_types import AMOUNTS, PAGE_MAX, TIMES, Problem
+from edge.web.feed import EVENT_STREAM, LAST_EVENT_ID, WAITING_MAX, WAITING_PER_MEMBER_MAX
 from edge.web.operations import Doing, File, Following, Operation
 
 PATH: Final = "/openapi.json"
@@ -19,14 +19,28 @@ API_PATH: Final = "/api/v1"
 PATH_PARTS: Final = {"id": "[0-9a-f]{16}", "village": "[a-z0-9-]{1,63}"}
 _JSON: Final = "application/json"
 _REFERENCE: Final = "#/components/schemas/{name}"
-_DESCRIPTION: Final = """\
-For members' own programs. Amounts are decimal text, times are milliseconds since 1970 (UTC). \
+_DESCRIPTION: Final = f"""\
+For members' own programs.
+
+{TIMES}
+
+{AMOUNTS}
+
 A changing request with an `Idempotency-Key` is done once: sent again within 30 days it gets the \
 same answer, and 409 with other content; only an invitation is never shown again. Unknown fields \
-and parameters are errors. Errors are problem documents (RFC 9457)."""
+and parameters are errors. Errors are problem documents (RFC 9457).
+
+At most {WAITING_PER_MEMBER_MAX} streams and waits at once for each member, {WAITING_MAX} on the \
+box; lists give at most {PAGE_MAX} at once. HEAD is answered as GET is, but for streams; other \
+methods, OPTIONS too, with 405 and `Allow`. There is no CORS on purpose: no page of another origin \
+uses this. A receipt is a file of the federation's protocol, with its own units."""
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Idempotency-Key": {"type": "string", "pattern": r"^[\x21-\x7e]{1,64}$"},
     LAST_EVENT_ID: {"type": "string", "pattern": r"^[0-9]{1,15}\.[0-9]{1,15}$"},
+}
+_SAID_IN: Final = {
+    HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate", "string"),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", "integer"),
 }
 
 
@@ -86,7 +100,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.body is not None:
         content = {_JSON: {"schema": _reference(operation.body)}}
-        shown["requestBody"] = {"required": True, "content": content}
+        shown["requestBody"] = {"required": operation.needs_body, "content": content}
     return shown
 
 
@@ -145,8 +159,21 @@ def _answer(operation: Operation) -> dict[str, Any]:
 
 
 def _problem(status: HTTPStatus) -> dict[str, Any]:
-    content = {problems.CONTENT_TYPE: {"schema": _reference(Problem)}}
-    return {"description": status.phrase, "content": content}
+    kinds = {kind for each in OPERATIONS for kind in each.kinds}
+    slugs = {kind.slug for kind in kinds if problems.status_of(kind) == status}
+    types = [problems.TYPE_PREFIX + slug for slug in sorted(slugs)]
+    schema = {
+        "allOf": [_reference(Problem)],
+        "properties": {"type": {"enum": types}, "status": {"const": int(status)}},
+    }
+    shown: dict[str, Any] = {
+        "description": status.phrase,
+        "content": {problems.CONTENT_TYPE: {"schema": schema}},
+    }
+    if status in _SAID_IN:
+        name, of = _SAID_IN[status]
+        shown["headers"] = {name: {"required": True, "schema": {"type": of}}}
+    return shown
 
 
 def _reference(kind: type) -> dict[str, Any]:

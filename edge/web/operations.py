@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from edge import errors
 from edge.errors import BoxError
 from edge.storage.members import Member
@@ -94,19 +96,43 @@ class Operation:
         return "_".join([self.method.lower(), *filter(None, words)])
 
     @property
-    def statuses(self) -> list[HTTPStatus]:
-        """With which problems it may answer."""
-        kinds = {*_ANY, *self.refusals}
+    def has_head(self) -> bool:
+        """Tell whether HEAD is answered, as GET is: a stream has no end, and so no length."""
+        endless = isinstance(self.act, Following) and self.act.is_stream
+        return self.method == "GET" and not endless
+
+    @property
+    def needs_body(self) -> bool:
+        """Tell whether there is something that it must be told in a body."""
+        fields = msgspec.structs.fields(self.body) if self.body is not None else ()
+        return any(each.required for each in fields)
+
+    @property
+    def kinds(self) -> set[type[BoxError]]:
+        """With which errors it may answer, each class for itself alone."""
+        found = {*_ANY, *self.refusals}
         if isinstance(self.act, Doing):
-            kinds |= {errors.Conflict, errors.DiskFull}
+            found |= {errors.Conflict, errors.Malformed, errors.TooLarge}
         if self.body is not None:
-            kinds |= {errors.TooLarge}
+            found |= {errors.WrongMediaType}
         if isinstance(self.act, Following):
-            kinds |= {errors.TooMany, errors.Conflict}
-        found = {problems.status_of(kind) for kind in kinds}
-        if self.body is not None:
-            found.add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-        return sorted(found)
+            found |= {errors.TooMany, errors.Conflict}
+        return found | {each for root in _FAMILIES & found for each in root.__subclasses__()}
+
+    @property
+    def statuses(self) -> list[HTTPStatus]:
+        """With which problems' statuses it may answer."""
+        return sorted({problems.status_of(kind) for kind in self.kinds})
 
 
-_ANY: Errors = (errors.InvalidInput, errors.NotSignedIn, errors.Forbidden, errors.StorageError)
+_ANY: Errors = (
+    errors.InvalidInput,
+    errors.NotSignedIn,
+    errors.Forbidden,
+    BoxError,
+    errors.StorageError,
+    errors.CorruptDatabase,
+    errors.DiskFull,
+)
+# Where one of these may come, so may the more exact ones.
+_FAMILIES: frozenset[type[BoxError]] = frozenset({errors.InvalidInput, errors.NotFound})

@@ -12,8 +12,9 @@ import aiohttp_session
 import msgspec
 from aiohttp import web
 
-from edge import desk, trade_escrow
+from edge import desk, market, trade_escrow
 from edge.core import canonical, names, receipt, words
+from edge.core.trade import Proposal
 from edge.errors import BoxError, InvalidInput, NotSignedIn, PeerError, Refused, TooMany
 from edge.storage.members import Member
 from edge.storage.trades import Trade
@@ -167,19 +168,19 @@ class Pages(Handlers):
         raise web.HTTPSeeOther(f"/?paid={form.form}#done")
 
     async def propose(self, request: web.Request) -> web.Response:
-        """POST /propose: offer a trade. If it costs a fee to which the form does not agree yet,
-        nothing is done: the page shows the fee and asks again."""
+        """POST /propose: offer a trade, with a neighbour or at home. If it costs a fee to which the
+        form does not agree yet, nothing is done: the page shows the fee and asks again."""
         member, form = await self._form(request, ProposeForm)
         try:
-            proposal, fee = form.proposal, self._fee(form.proposal)
+            proposal = form.proposal
+            fee = 0 if self._is_home(proposal) else self._fee(proposal)
             if fee > form.agreed_fee:
                 return await self._home(request, member, _fee_shown(form, fee))
-            id_ = f"form:{form.form}"
-            known = await self._propose(member, id_, form.asked, proposal, fee)
+            path = await self._offer(member, form, proposal, fee)
         except (Refused, PeerError) as error:
             context = {"propose": self._again(form, error), "propose_error": error.detail}
             return await self._home(request, member, context, status_of(error))
-        raise web.HTTPSeeOther(f"/trades/{known.id}")
+        raise web.HTTPSeeOther(path)
 
     async def step(self, request: web.Request) -> web.Response:
         """POST /trades/{id}/accept, reject or cancel."""
@@ -240,6 +241,21 @@ class Pages(Handlers):
             raise
         await sessions.begin(request, member, self._shop.random)
         return member
+
+    def _is_home(self, proposal: Proposal) -> bool:
+        return proposal.to_village == self._shop.village
+
+    async def _offer(self, member: Member, form: ProposeForm, proposal: Proposal, fee: int) -> str:
+        """Propose at home or to a neighbour; return where the trade is shown."""
+        id_ = f"form:{form.form}"
+        if not self._is_home(proposal):
+            known = await self._propose(member, id_, form.asked, proposal, fee)
+            return f"/trades/{known.id}"
+
+        def propose(tx: Tx) -> bytes:
+            return market.propose(tx, member, proposal).id.encode()
+
+        return f"/deals/{(await self._once(member, id_, form.asked, propose)).decode()}"
 
     async def _home(
         self,

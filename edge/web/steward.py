@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from edge import desk, peering, steward
-from edge.core import invitation, limits, words
+from edge.core import invitation, limits, names, words
 from edge.core.names import TOKEN
 from edge.errors import BoxError, Forbidden, PeerError, Refused, Unreachable, WrongState
 from edge.storage import members, trades
@@ -148,7 +148,7 @@ class Desk(Handlers):
         def declare(tx: Tx) -> str:
             decimals = whole(form.decimals, "the number of decimals")
             desk.declare(tx, form.owner, form.resource, form.amount, decimals)
-            return f"{form.owner} has {form.amount} {form.resource} more"
+            return f"{form.owner} has {form.amount} {_asset(form.resource)} more"
 
         return await self._do(request, member, form, declare, self._members, MEMBERS)
 
@@ -170,7 +170,7 @@ class Desk(Handlers):
         def limit(tx: Tx) -> str:
             name = desk_views.member_by_id(tx, _id(request)).name
             desk.set_member_limit(tx, name, form.asset, form.amount)
-            return f"{name} may go {form.amount} {form.asset} below zero"
+            return f"{name} may go {form.amount} {_asset(form.asset)} below zero"
 
         return await self._do(request, member, form, limit, self._person, _place(request))
 
@@ -208,7 +208,8 @@ class Desk(Handlers):
 
         def set_line(tx: Tx) -> str:
             desk.set_line(tx, form.village, form.asset, form.amount)
-            return f"From now on {form.village} may come to owe {form.amount} {form.asset}"
+            owed = f"{form.amount} {_asset(form.asset)}"
+            return f"From now on {form.village} may come to owe {owed}"
 
         return await self._do(request, member, form, set_line, self._neighbours, NEIGHBOURS)
 
@@ -337,6 +338,11 @@ class Desk(Handlers):
         done = await self._done(request, member)
         common = {"here": "desk", "member": member, "done": done, "refused": "", "error": ""}
         return await self._frame.page(request, template, {**common, **context}, status)
+
+
+def _asset(typed: str) -> str:
+    """Return in words what was typed, `Solar_Panel` or `solar-panel`."""
+    return words.asset_text(names.asset_code(typed))
 
 
 def _id(request: web.Request) -> int:

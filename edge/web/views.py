@@ -78,6 +78,10 @@ class TradeView(msgspec.Struct, frozen=True):
     ended: bool
     changed_ms: int
 
+    @property
+    def title(self) -> str:
+        return words.exchange(self.gives, self.gets)
+
 
 class Balance(msgspec.Struct, frozen=True):
     code: str

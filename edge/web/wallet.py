@@ -118,7 +118,7 @@ class WalletPages(Handlers):
             "member": member,
             "statement": shown,
             "error": error.detail if error else "",
-            "months": history.months(self._now()),
+            "months": await self._months(),
             "zone": history.zone(self._now()),
             "query": {key: request.query.get(key, "") for key in ("month", "from", "to")},
         }
@@ -214,10 +214,9 @@ class WalletPages(Handlers):
             now = members.named(tx, known.name)
             if now.session_epoch != member.session_epoch:
                 raise NotSignedIn("the PIN was changed elsewhere meanwhile: sign in with that one")
-            return desk.reset_pin(tx, now.name, pin_hash)
+            return members.set_pin(tx, now, pin_hash)
 
-        await self._runner.write(change)
-        return await self._runner.read(lambda view: members.named(view, known.name))
+        return await self._runner.write(change)
 
     async def _goods(
         self,
@@ -267,12 +266,15 @@ class WalletPages(Handlers):
             "is_filtered": bool(asked.fields()) and not error,
             "kinds": [(name, text) for name, (text, _) in history.KINDS.items()],
             "directions": list(history.DIRECTIONS.items()),
-            "months": history.months(self._now()),
+            "months": await self._months(),
             "zone": history.zone(self._now()),
             **_NOTHING_KEPT,
             **more,
         }
         return await self._frame.page(request, "wallet.html", context, status)
+
+    async def _months(self) -> list[tuple[str, str]]:
+        return history.months(self._now(), await self._runner.read(history.began_ms))
 
     async def _statement(self, request: web.Request, member: Member) -> history.Statement:
         days = Days.from_query(request.query, self._now())

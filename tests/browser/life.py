@@ -211,11 +211,12 @@ async def _list(people: dict[str, Client], texts: Texts) -> dict[str, str]:
         text = getattr(texts, name, "")
         client = people[who]
         await client.get("/market/new")
-        await client.send(
+        said = await client.send(
             "/market/new", side=side, item=item, quantity=quantity, price=price,
             price_asset=price_asset, text=text, days="30",
         )  # fmt: skip
         paths[name] = _path(client)
+        assert paths[name].startswith("/market/ose-"), said
     return paths
 
 

@@ -195,8 +195,8 @@ async def test_goods_for_goods_and_a_gift(people: People, how: str) -> None:
     await find(carol, text)
     await answer(carol, "2")
     await bob.get_by_role("link", name="Your trades").click()
-    await accept(bob, "give 2 Olive Oil, get nothing")
-    await look_until(carol, "Done, in both ledgers: you gave nothing and got 2 Olive Oil.")
+    await accept(bob, "give 2 Olive Oil as a gift")
+    await look_until(carol, "Done, in both ledgers: you got 2 Olive Oil as a gift.")
     for page in (carol, bob):
         await is_left(page, text, "3 Olive Oil")
 
@@ -268,6 +268,8 @@ async def test_filters_without_scripts(people: People, two: Two) -> None:
     async def found(**chosen: str) -> list[str]:
         await to_market(carol)
         await carol.get_by_label("Search").fill("SÌEVE")
+        if chosen:
+            await carol.get_by_text("Filters", exact=True).click()
         for name, value in chosen.items():
             await carol.locator(f"#{name}").select_option(value)
         await carol.get_by_role("button", name="Search").click()
@@ -318,6 +320,11 @@ async def test_the_cost_follows_what_is_typed(people: People) -> None:
     for typed in ("", "2.55", "-1", "1e3", "two"):
         await carol.get_by_label("How much").fill(typed)
         await expect(total).to_be_hidden()
+    await list_goods(carol, "Seed Potato", "9", "want", price="1.25", text="To be planted.")
+    await find(alice, "To be planted")
+    for typed, cost in (("2", "2.50"), ("2.5", "3.12"), ("0.1", "0.12")):
+        await alice.get_by_label("How much").fill(typed)
+        await expect(alice.locator("#sum")).to_contain_text(f"Potato and get {cost} AT.")
 
 
 async def test_another_amount_is_another_fee(people: People) -> None:
@@ -333,6 +340,18 @@ async def test_another_amount_is_another_fee(people: People) -> None:
     await expect(alice.locator("#fee")).to_contain_text("a fee of 3.00 AT")
 
 
+async def test_filters_are_folded_on_a_phone_until_one_is_set(people: People) -> None:
+    phone = await people.at_home("Carol", "missouri")
+    await to_market(phone)
+    assert not await phone.get_by_label("Show").is_visible()
+    await phone.goto(phone.url + "?side=offer")
+    await expect(phone.get_by_label("Show")).to_be_visible()
+    screen = await people.at_home("Carol", "missouri", viewport=SCREEN)
+    await to_market(screen)
+    await expect(screen.get_by_label("Show")).to_be_visible()
+    assert not await screen.get_by_text("Filters", exact=True).is_visible()
+
+
 async def test_typing_searches(people: People) -> None:
     alice = await people.at_home("Alice", "missouri", **LIVELY)
     await list_goods(alice, "Brick", "11", text="Quartz within.")
@@ -343,6 +362,7 @@ async def test_typing_searches(people: People) -> None:
     await expect(alice.get_by_label("Search")).to_be_focused()
     await alice.get_by_label("Search").fill("within")
     await expect(alice.locator(".card h2")).to_have_text(["12 Brick", "11 Brick"])
+    await alice.get_by_text("Filters", exact=True).click()
     await alice.get_by_label("Show").select_option("want")
     await expect(alice.get_by_text("Nothing matches.")).to_be_visible()
     assert alice.url.endswith("/market?q=within&side=want")

@@ -44,7 +44,7 @@ async def pay(page: Page, payee: str, amount: str) -> None:
 
 async def propose(page: Page, amount: str) -> None:
     form = page.locator("#propose")
-    await form.get_by_label("To whom there").fill("Bob")
+    await form.get_by_label("To whom").fill("Bob")
     gives, gets = (form.get_by_role("group", name=name) for name in ("You give", "You get"))
     await gives.get_by_label("Amount").fill(amount)
     await gets.get_by_label("Amount").fill("1")

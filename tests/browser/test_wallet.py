@@ -151,7 +151,7 @@ async def test_a_token_is_shown_once_works_and_ends(people: People, life: Life) 
     await page.get_by_label("What it is for").fill("Weather station")
     await page.get_by_label("read: see what you see").check()
     await page.get_by_role("button", name="Make the token").click()
-    token = await page.locator("#token").inner_text()
+    token = await page.locator("#token").input_value()
     me = life.two.missouri.url + "api/v1/me"
     headers = {"Authorization": f"Bearer {token}"}
     assert "Tomás" in await (await page.request.get(me, headers=headers)).text()
@@ -160,6 +160,26 @@ async def test_a_token_is_shown_once_works_and_ends(people: People, life: Life) 
     await page.get_by_role("button", name="Revoke Weather station").click()
     await expect(page.get_by_text("None yet.")).to_be_visible()
     assert (await page.request.get(me, headers=headers)).status == 401
+
+
+async def test_a_new_token_is_copied_by_a_button(people: People, life: Life) -> None:
+    allowed = {"java_script_enabled": True, "permissions": ["clipboard-read", "clipboard-write"]}
+    page = await wallet_of(people, "Mei", **allowed)
+    await page.goto(life.two.missouri.url + "tokens")
+    await page.get_by_label("What it is for").fill("Shop")
+    await page.get_by_label("read: see what you see").check()
+    await page.get_by_role("button", name="Make the token").click()
+    await page.get_by_role("button", name="Copy it").click()
+    await expect(page.get_by_text("Copied.")).to_be_visible()
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert copied == await page.get_by_label("The token", exact=True).input_value() != ""
+    plain = await wallet_of(people, "Mei")
+    await plain.goto(life.two.missouri.url + "tokens")
+    await plain.get_by_label("What it is for").fill("Shop, too")
+    await plain.get_by_label("read: see what you see").check()
+    await plain.get_by_role("button", name="Make the token").click()
+    await expect(plain.get_by_label("The token", exact=True)).to_be_visible()
+    await expect(plain.get_by_role("button", name="Copy it")).to_be_hidden()
 
 
 async def _read(download: Download) -> bytes:

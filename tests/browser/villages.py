@@ -99,6 +99,10 @@ async def neighbours(
         await asyncio.gather(missouri.start(), california.start())
         await befriend(missouri, california)
         yield Two(await place(missouri), await place(california))
+    except BaseException as error:
+        for box in (missouri, california):
+            error.add_note(f"{box.village} said: {box.log.read_text()}")
+        raise
     finally:
         for box in (missouri, california):
             box.end()

@@ -9,6 +9,8 @@ from multidict import CIMultiDictProxy
 
 from edge.storage import members, tokens
 from edge.storage.tokens import SCOPES, Scope
+from edge.transport.problems import TYPE_PREFIX
+from edge.web.api_types import Problem
 from tests.integration.web_boxes import WebBox
 
 API = "/api/v1"
@@ -27,9 +29,10 @@ class Answer(msgspec.Struct, frozen=True):
     def slug(self) -> str:
         """The kind of problem that this is."""
         assert self.headers["Content-Type"].split(";")[0] == "application/problem+json", self
-        problem = self.json
-        assert problem["status"] == self.status >= 400, self
-        return str(problem["type"]).rpartition(":")[2]
+        problem = msgspec.json.decode(self.body, type=Problem)  # and no member beside those
+        assert problem.status == self.status >= 400, self
+        assert problem.type.startswith(TYPE_PREFIX), self
+        return problem.type.removeprefix(TYPE_PREFIX)
 
 
 class Program:

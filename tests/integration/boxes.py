@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from edge import app, control
 from edge.config import VillageSettings
 from edge.errors import Unreachable
+from tests.net import hosts
 
 WAIT_S_MAX = 60
 POLL_S = 0.02
@@ -28,6 +29,7 @@ class RealBox:
         self.folder = home / village
         self.log = home / f"{village}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.hosts: dict[str, tuple[str, int]] = {}  # that it finds elsewhere, see tests/net/hosts
         self._settings = {"federation.heartbeat_s": "1"} | dict(
             each.split("=", 1) for each in settings
         )
@@ -42,14 +44,16 @@ class RealBox:
         listening = {"listen.federation": "127.0.0.1:0"} | self._settings
         settings = {"listen.page": "127.0.0.1:0", "listen.page_tls": ""} | listening
         module = "tests.integration.crashing" if crash_at else odd_module(odd)
-        command = [sys.executable, "-m", module, "serve", "--dir", str(self.folder)]
+        modules = ["tests.net.hosts", module] if self.hosts else [module]
+        command = [sys.executable, "-m", *modules, "serve", "--dir", str(self.folder)]
         command += [f"--set={name}={value}" for name, value in settings.items()]
-        environment = environment_of({"CRASH_AT": crash_at, "ODD": odd})
+        more = {"CRASH_AT": crash_at, "ODD": odd, hosts.VARIABLE: hosts.to_text(self.hosts)}
+        environment = environment_of(more)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         await until(self._answers, f"{self.village} serves")
         url = (await self.ask(control.Status()))["federation_url"]
-        self._settings["listen.federation"] = url.removeprefix("https://")
+        self._settings.setdefault("listen.federation", url.removeprefix("https://"))
 
     async def ask(self, command: control.AnyCommand) -> Any:
         return await control.ask(self.folder / control.SOCKET, command)

@@ -2,23 +2,25 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import jsonschema_rs
 import msgspec
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from edge import desk
-from edge.core import invitation, limits, receipt
+from edge import desk, errors
+from edge import steward as stewards_work
+from edge.core import invitation, limits, receipt, records
 from edge.errors import Refused
 from edge.storage import members, tokens
 from edge.storage.tokens import SCOPES, Scope
-from edge.web import openapi
+from edge.web import api_types, feed, openapi
 from edge.web.api_table import OPERATIONS
 from edge.web.operations import Doing, Operation
 from tests.integration.api_caller import API, Program, make_token
@@ -103,6 +105,46 @@ def test_document_is_openapi_and_has_every_operation() -> None:
         assert len(statuses) == len(each.statuses) + 1
     for schema in document["components"]["schemas"].values():
         jsonschema_rs.meta.validate(schema)
+    operation = document["components"]["schemas"]["Movement"]["properties"]["operation"]
+    assert set(operation["enum"]) == set(get_args(records.Operation))
+    for text in (api_types.TIMES, api_types.AMOUNTS, "no CORS on purpose"):
+        assert text in document["info"]["description"]
+    assert {  # the bounds of what one may ask for
+        name: each["schema"]["maximum"]
+        for each in shown["GET", "/changes"]["parameters"]
+        for name in [each["name"]]
+        if "maximum" in each["schema"]
+    } == {"limit": api_types.PAGE_MAX, "wait_s": api_types.WAIT_S_MAX}
+    assert f"At most {feed.WAITING_PER_MEMBER_MAX} streams" in document["info"]["description"]
+
+
+COUNTS: Final = frozenset(
+    "record records_held decimals open_trades size cosigned_size cosigners status".split()
+)
+AMOUNTS: Final = frozenset("amount balance on_hold available limit line room fee quantity".split())
+
+
+def test_times_and_amounts_have_one_form() -> None:
+    """Each number says its unit, and no amount is one: in bodies, answers and problems."""
+    schemas = msgspec.json.decode(openapi.document())["components"]["schemas"]
+    seen = set()
+    for kind, schema in schemas.items():
+        for name, shown in schema.get("properties", {}).items():
+            assert shown.get("type") != "number", (kind, name)
+            if shown.get("type") == "integer" or "additionalProperties" in shown:
+                assert name in COUNTS or re.search("_(ms|s|hours|bytes)$|^days$", name), (
+                    kind,
+                    name,
+                )
+                assert not name.endswith("_s") or name in LENGTHS_S, (kind, name)
+            elif name in AMOUNTS:
+                seen.add(name)
+                is_reference = "$ref" in shown
+                assert is_reference or shown["pattern"].startswith(("^(0|", "^-?(0|")), (kind, name)
+    assert seen == AMOUNTS
+
+
+LENGTHS_S: Final = frozenset("deadline_s clock_difference_s retry_after_s".split())
 
 
 async def test_document_is_open_to_all(two: Two) -> None:
@@ -235,7 +277,10 @@ async def test_every_operation(two: Two) -> None:
         seen.add(("GET", "/events"))
 
     # A steward's.
-    assert (await use(alice, "GET /steward/status"))["village"] == MISSOURI
+    status = await use(alice, "GET /steward/status")
+    assert status["village"] == MISSOURI
+    assert status["log"]["newest_ms"] == two.a.now_ms - two.a.now_ms % limits.MINUTE_MS
+    [heard] = [each for each in status["neighbours"] if each["village"] == CALIFORNIA]
     await use(alice, "POST /steward/members", {"name": "Dora", "pin": "123456"})
     await use(alice, "POST /steward/limits", {"member": "Dora", "amount": "50"})
     await use(alice, "POST /steward/issues", {"to": "Dora", "amount": "7"})
@@ -250,6 +295,7 @@ async def test_every_operation(two: Two) -> None:
     await use(alice, "POST /steward/lines", {"village": CALIFORNIA, "amount": "250"})
     [neighbour] = (await use(alice, "GET /steward/neighbours"))["neighbours"]
     assert neighbour["lines"][0]["line"] == "250.00"
+    assert neighbour["last_contact_ms"] >= heard["last_contact_ms"] > 10**12
     await use(alice, "POST /steward/invitations", {"valid_hours": 1})
     async with WebBox(two.wire, Path(two.a._path).parent, TEXAS, "Bastrop") as texas:
         await texas.store.write(lambda tx: desk.add_member(tx, "Tex", "x", steward=True))
@@ -636,8 +682,7 @@ async def test_bodies_have_a_kind_and_a_size(two: Two) -> None:
         answer = await two.alice.ask(
             "POST", "/payments", headers={"Content-Type": kind}, data=b'{"to":"Carol","amount":"1"}'
         )
-        assert answer.status == 415
-        assert answer.json["type"] == "about:blank"
+        assert (answer.status, answer.slug) == (415, "wrong-media-type")
     headers = {"Content-Type": "application/json"}
     big = b'{"to": "Carol", "amount": "1", "note": "%s"}' % (b"x" * 17_000)
     answer = await two.alice.ask("POST", "/payments", headers=headers, data=big)
@@ -661,9 +706,118 @@ async def test_addresses_that_lead_nowhere(two: Two) -> None:
         ("GET", f"/listings/..%2f/{NO_ID}", 404),
     ):
         answer = await two.alice.ask(method, path)
-        assert answer.status == status, (method, path)
-        assert answer.json["type"] == "about:blank"
-    assert "POST" in (await two.alice.ask("PATCH", "/payments")).headers["Allow"]
+        slug = "unknown-path" if status == 404 else "wrong-method"
+        assert (answer.status, answer.slug) == (status, slug), (method, path)
+    for path in ("", "/", "/../v2/me", "/../nothing"):
+        assert (await two.alice.get(path)).slug == "unknown-path", path
+    refused = await two.alice.ask("PATCH", "/trades")
+    assert refused.headers["Allow"] == refused.json["allow"] == "GET, HEAD, POST"
+    refused = await two.alice.ask("POST", "/openapi.json")
+    assert (refused.slug, refused.headers["Allow"]) == ("wrong-method", "GET, HEAD")
+
+
+async def test_head_is_as_get_but_for_the_stream(two: Two) -> None:
+    got, head = await two.alice.get("/balances"), await two.alice.ask("HEAD", "/balances")
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(got.body))
+    refused = await two.alice.ask("HEAD", "/events")
+    assert (refused.status, refused.headers["Allow"]) == (405, "GET")
+    for path in ("/balances", "/events"):
+        refused = await two.alice.ask("OPTIONS", path)
+        assert (refused.status, refused.slug) == (405, "wrong-method")
+
+
+async def test_what_may_be_kept(two: Two) -> None:
+    assert (await two.alice.get("/balances")).headers["Cache-Control"] == "no-store"
+    first = await two.alice.get("/openapi.json")
+    assert first.headers["Cache-Control"] == "no-cache"
+    known = {"If-None-Match": f'"other", {first.headers["ETag"]}'}
+    again = await two.alice.get("/openapi.json", headers=known)
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    other = await two.alice.get("/openapi.json", headers={"If-None-Match": '"other"'})
+    assert (other.status, other.body) == (200, first.body)
+
+
+async def test_a_body_that_is_all_optional_may_be_left_out(two: Two) -> None:
+    paths = []
+    for each in OPERATIONS:
+        if each.body is None:
+            continue
+        bare = await two.alice.ask("POST", filled(each), skip_auto_headers=["Content-Type"])
+        named = await two.alice.ask(
+            "POST", filled(each), headers={"Content-Type": "application/json"}
+        )
+        assert bare.status == named.status
+        if bare.status == 201:
+            paths.append(each.path)
+        else:
+            assert (bare.status, bare.slug) == (400, "invalid-input"), each
+        shown = msgspec.json.decode(openapi.document())["paths"][each.path]["post"]
+        assert shown["requestBody"]["required"] == (bare.status != 201)
+    assert paths == ["/steward/invitations"]
+
+
+async def test_what_there_is_only_so_much_of_is_said_as_people_write_it(two: Two) -> None:
+    much = {"asset": "AT", "amount": "500.01"}
+    abroad = {"to": "Bob", "village": CALIFORNIA, "fee": "9"}
+    await two.alice.done("/steward/assets", {"asset": "Hoe"})
+    hoe = {"asset": "HOE", "amount": "1"}
+    for path, body in (
+        ("/payments", {"to": "Carol", "amount": "500.01"}),
+        ("/trades", {"to": "Carol", "offer": much, "request": hoe}),
+        ("/trades", {**abroad, "offer": much, "request": PANEL}),
+    ):
+        answer = await two.alice.post(path, body)
+        assert (answer.status, answer.slug) == (422, "limit-exceeded"), answer
+        assert (answer.json["asset"], answer.json["available"]) == ("AT", "500.00")
+
+
+async def test_errors_name_the_field(two: Two) -> None:
+    for path, field in (
+        ("/trades?limit=0", "limit"),
+        ("/trades?limit=05", "limit"),
+        ("/trades?next=x", "next"),
+        ("/balances?x=1", "x"),
+        ("/changes?since=x", "since"),
+    ):
+        assert (await two.alice.get(path)).json["field"] == field, path
+    for body, field in (
+        ({"to": "Carol"}, "amount"),
+        ({**ALICE_PAYS, "amount": 5}, "amount"),
+        ({**ALICE_PAYS, "more": 1}, "more"),
+    ):
+        assert (await two.alice.post("/payments", body)).json["field"] == field, body
+    for side, field in (({"asset": "AT"}, "offer.amount"), ({**PANEL, "x": 1}, "offer.x")):
+        answer = await two.alice.post("/trades", {"to": "Carol", "offer": side, "request": None})
+        assert answer.json["field"] == field, answer
+    assert "field" not in (await two.alice.post("/payments", [])).json
+
+
+async def test_a_neighbour_s_answer_to_an_invitation_is_not_of_this_token(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = (await two.alice.done("/steward/invitations", {}))["invitation"]
+    said: Any = None
+
+    async def join(_: str) -> str:
+        raise said
+
+    async with WebBox(two.wire, Path(two.a._path).parent, TEXAS, "Bastrop") as texas:
+        await texas.store.write(lambda tx: desk.add_member(tx, "Tex", "x", steward=True))
+        async with Program(texas, await make_token(texas, "Tex", "steward")) as tex:
+            monkeypatch.setattr(stewards_work, "join", lambda box, line: join(line))
+            for said, status, slug in (  # noqa: B007 - `join` raises it
+                (errors.BadSignature("x", now=1), 422, "refused"),
+                (errors.NotSignedIn("x"), 422, "refused"),
+                (errors.NotFound("x", available=1), 404, "not-found"),
+                (errors.TooMany("x", retry_after_s="soon"), 429, "too-many"),
+                (errors.Unreachable("x"), 504, "unreachable"),
+                (errors.WrongPin("x"), 502, "wrong-pin"),
+            ):
+                answer = await tex.post("/steward/neighbours", {"invitation": line})
+                assert (answer.status, answer.slug) == (status, slug)
+                assert ("Retry-After" in answer.headers) == (status == 429)
 
 
 # Tokens

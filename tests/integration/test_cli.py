@@ -475,6 +475,50 @@ def test_a_trade_can_be_made_without_a_box_of_ones_own(tmp_path: Path, pair: Pai
         assert "agree" in each.audit()
 
 
+def test_a_trade_at_home_is_made_with_the_same_commands(home: Path) -> None:
+    """The other member is named with the own village, or without any."""
+    at = ("--dir", home)
+    assert quick("asset", "approve", "Goat Milk", "--decimals", "1", *at) == Done(
+        0, "Goat Milk is in the catalogue now.\n", ""
+    )
+    assert quick("declare", "Bob", "Goat Milk", "2.5", *at).code == 0
+    line = ("trade", "propose", "Alice", "Bob", "--offer", "5", "AT")
+    full = ("trade", "propose", "Alice", f"Bob@{MISSOURI}", "--offer", "2", "AT")
+    made = [
+        answer(*line, "--request", "1.5", "goat_milk", "--id", "once", *at),
+        answer(*line, "--request", "1.5", "goat_milk", "--id", "once", *at),
+        answer(*full, *at),
+        answer("trade", "propose", "Alice", "Bob", "--request", "1", "Goat Milk", *at),
+    ]
+    ids = [each["id"] for each in made]
+    assert ids[0] == ids[1] and len({*ids}) == 3
+    listed = answer("trade", "list", *at)
+    assert {each["id"] for each in listed} == {*ids}
+    assert made[0] | {"deadline": 0} == {
+        "id": ids[0], "trade_id": None, "subject": None, "deadline": 0, "fee": "0.00",
+        "from_village": MISSOURI, "to_village": MISSOURI, "from_user": "Alice", "to_user": "Bob",
+        "offer": {"AT": "5.00"}, "request": {"GOAT-MILK": "1.5"}, "status": "PENDING",
+        "message": made[0]["message"],
+    }  # fmt: skip
+    assert made[0]["message"].startswith(
+        "Waiting for Bob to accept or decline. Alice's 5.00 AT are set aside"
+    )
+    assert (made[2]["offer"], made[2]["request"]) == ({"AT": "2.00"}, {})
+    shown = quick("trade", "list", *at).out
+    for said in ("5.00 AT for 1.5 Goat Milk of", "2.00 AT to Bob", "asks for 1.0 Goat Milk of"):
+        assert said in shown
+    assert "as a gift" in shown and "nothing for" not in shown
+    assert answer("trade", "accept", ids[0][:9], *at)["message"] == (
+        "Done: Alice gave 5.00 AT and got 1.5 Goat Milk."
+    )
+    assert_refused(quick("trade", "reject", ids[0], *at), 1, "is done")
+    assert answer("trade", "cancel", ids[2], *at)["status"] == "CANCELLED"
+    assert answer("trade", "reject", ids[3], *at)["status"] == "REJECTED"
+    assert_refused(quick("export", "receipt", ids[0], *at), 1, "within the village")
+    assert json.loads(quick("export", "trades", *at).out) == []
+    assert "agree" in quick("audit", *at).out
+
+
 def test_beside_a_box_a_neighbour_that_is_off_costs_nothing(pair: Pair) -> None:
     """The proposal is kept, and said to be not told yet."""
     line = (*PROPOSE, "--dir", pair.proposer.folder)
@@ -521,7 +565,7 @@ def test_what_the_ledger_refuses_is_1_and_what_cannot_be_meant_is_2(home: Path) 
     for line, code, said in (
         (("pay", "Alice", "Bob", "100.01"), 1, "Alice"),
         (("pay", "Alice", "Carol", "1"), 1, "'Carol'"),
-        (("pay", "Alice", "Bob", "1", "CORN"), 1, "CORN"),
+        (("pay", "Alice", "Bob", "1", "Red_Corn"), 1, "Red Corn is not in this"),
         (("pay", "Alice", "alice", "1"), 2, "same"),
         (("pay", "Alice", "Bob", "0"), 2, "more than zero"),
         (("pay", "Alice", "Bob", "1.001"), 2, "too many decimals"),
@@ -537,7 +581,7 @@ def test_what_the_ledger_refuses_is_1_and_what_cannot_be_meant_is_2(home: Path) 
         (("declare", "Alice", "Corn", "1", "--decimals", "9" * 30), 2, "too large"),
         (("declare", "Alice", "!", "1"), 2, "'!'"),
         (("consume", "Alice", "AT", "1"), 2, "not a resource"),
-        (("consume", "Alice", "CORN", "1"), 1, "CORN"),
+        (("consume", "Alice", "CORN", "1"), 1, "Corn is not in this"),
         (("limit", "treasury", "AT", "1"), 2, "treasury"),
         (("limit", "ose-texas-001", "AT", "1"), 1, "ose-texas-001"),
         (("member", "add", "alice", "--pin", "1234"), 1, "alice"),
@@ -547,7 +591,12 @@ def test_what_the_ledger_refuses_is_1_and_what_cannot_be_meant_is_2(home: Path) 
         (("member", "pin", "Nobody", "--pin", "1234"), 1, "'Nobody'"),
         (("member", "pin", "Alice", "--pin", "123"), 2, "PIN"),
         (("member", "steward", "Nobody"), 1, "'Nobody'"),
-        (("trade", "propose", "Alice", "Bob", "--offer", "1", "AT", "--request", "1", "X"), 2, "@"),
+        (("trade", "propose", "Alice", "Bob@x", "--offer", "1", "AT"), 2, "NAME@VILLAGE"),
+        (("trade", "propose", "Alice", "Bob"), 2, "--offer"),
+        (("trade", "propose", "Alice", "Carol", "--offer", "1", "AT"), 1, "'Carol'"),
+        (("asset", "approve", "AT"), 1, "AT is in the catalogue already"),
+        (("asset", "approve", "Corn", "--decimals", "7"), 2, "decimals"),
+        (("member", "add", "Bad@name", "--pin", "1234"), 2, "has an @ in it"),
         (("trade", "accept", "0123456789abcdef"), 1, "0123456789abcdef"),
         (("trade", "accept", "../.."), 1, "no trade"),
         (("trade", "accept", "012"), 2, "too short: give at least 4 letters"),

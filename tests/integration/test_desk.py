@@ -339,6 +339,31 @@ async def test_issuing(two: Two, alice: Browser) -> None:
     assert await size(two.a) == before
 
 
+async def test_a_new_village_is_told_what_to_do_first(
+    stack: AsyncExitStack, tmp_path: Path, browser: Open
+) -> None:
+    wire = Wire()
+    box = await stack.enter_async_context(WebBox(wire, tmp_path, TEXAS, "New Farm"))
+    other = await stack.enter_async_context(WebBox(wire, tmp_path, CALIFORNIA, "Old Farm"))
+    await box.member("Alice", steward=True)
+    alice: Browser = await browser(box)
+    await alice.sign_in("Alice")
+    said = ["Add the members", "Issue AT", "Invite a neighbour"]
+
+    async def steps() -> list[str]:
+        page = text_of(await alice.get("/desk"))
+        assert ("What to do first" in page) == any(each in page for each in said)
+        return [each for each in said if each in page]
+
+    assert await steps() == said
+    await box.member("Carol")
+    assert await steps() == said[1:]
+    await box.store.write(lambda tx: desk.issue(tx, "treasury", "100"))
+    assert await steps() == said[2:]
+    await befriend(box, other)
+    assert await steps() == []
+
+
 async def test_resources(two: Two, alice: Browser) -> None:
     page = "/desk/members"
     await fill(alice, page, f"{page}/approve", resource="Goat Milk", decimals="1")
@@ -346,13 +371,13 @@ async def test_resources(two: Two, alice: Browser) -> None:
     assert "Goat Milk, Solar Panel." not in text_of(alice.text)  # that one is the neighbour's
     declared = {"owner": "Carol", "resource": "goat milk", "amount": "2.5", "decimals": "0"}
     await fill(alice, page, f"{page}/declare", **declared)
-    assert done_of(alice.text) == "Carol has 2.5 goat milk more."
+    assert done_of(alice.text) == "Carol has 2.5 Goat Milk more."
     declared = {"owner": "Carol", "resource": "Flour", "amount": "1.25", "decimals": "2"}
     await fill(alice, page, f"{page}/declare", **declared)
     assert "Flour, Goat Milk." in text_of(alice.text)
     before = await size(two.a)
     for action, fields, status, said in (
-        ("approve", {"resource": "goat-milk"}, 409, "GOAT-MILK is in the catalogue already."),
+        ("approve", {"resource": "goat-milk"}, 409, "Goat Milk is in the catalogue already."),
         ("approve", {"resource": "Cheese", "decimals": "7"}, 400, "0 to 6 decimals"),
         ("approve", {"resource": "Cheese", "decimals": "+1"}, 400, "must be a whole number"),
         ("approve", {"resource": "<b>"}, 400, "is not an asset"),
@@ -378,7 +403,7 @@ async def test_a_limit(two: Two, alice: Browser) -> None:
     assert "-20.00" in text_of(await alice.get("/desk/members"))
     for asset, amount, status, said in (
         ("AT", "x", 400, "is not an amount of AT"),
-        ("Goat Milk", "1", 404, "GOAT-MILK is not in this village's catalogue."),
+        ("Goat Milk", "1", 404, "Goat Milk is not in this village's catalogue."),
     ):
         await fill(alice, page, f"{page}/limit", asset=asset, amount=amount)
         assert (alice.status, said in error_of(alice.text)) == (status, True)

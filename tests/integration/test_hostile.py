@@ -763,7 +763,7 @@ def test_a_member_cannot_promise_what_is_not_there(honest: Village, liar: Liar) 
         propose(honest, offer=("AT", "5.001"))
     with refused(honest, InvalidAmount, "too large"):
         propose(honest, offer=("AT", "9" * 17))
-    with refused(honest, UnknownAsset, "GOLD"):
+    with refused(honest, UnknownAsset, "Gold"):
         propose(honest, request=("Gold", "1"))
     with refused(honest, InvalidInput, "two different assets"):
         propose(honest, request=("AT", "1"))
@@ -790,15 +790,15 @@ def test_other_decimals(honest: Village, liar: Liar) -> None:
     liar.append(records.AssetRecord(liar.minute, "HONEY", "resource", 3))
     honest.now(lambda tx: desk.declare(tx, "Alice", "Honey", "5.5", 1))
     liar.say(liar.proposal(liar.terms(request=Quantity("HONEY", "resource", 3, 1_000))))
-    with refused(honest, InvalidInput, "HONEY has 1 decimals here and 3"):
+    with refused(honest, InvalidInput, "Honey has 1 decimals here and 3"):
         accept(honest, the_trade(honest))
-    with refused(honest, InvalidInput, "HONEY has 1 decimals here and 3"):
+    with refused(honest, InvalidInput, "Honey has 1 decimals here and 3"):
         propose(honest, offer=("Honey", "1"))
 
 
 def test_an_asset_that_nobody_approved(honest: Village, liar: Liar) -> None:
     liar.say(liar.proposal(liar.terms(offer=Quantity("GOLD", "resource", 0, 1))))
-    with refused(honest, UnknownAsset, "GOLD"):
+    with refused(honest, UnknownAsset, "Gold"):
         accept(honest, the_trade(honest))
 
 

@@ -89,11 +89,11 @@ class Silent(Faulty):
 class Speechless:
     """The trades, but for a fault when it is asked whether the liar waits for a word."""
 
-    receive, told, expire = trade_escrow.receive, trade_escrow.told, trade_escrow.expire
+    def __getattr__(self, name: str) -> Any:
+        return getattr(trade_escrow, name)
 
-    @staticmethod
     def speak(
-        view: View, neighbour: Neighbour, about: Iterable[bytes] | None = None, turn: int = 0
+        self, view: View, neighbour: Neighbour, about: Iterable[bytes] | None = None, turn: int = 0
     ) -> list[tuple[SubjectMessage, int]]:
         if about is None and neighbour.village == LIAR:
             raise ValueError("nobody has thought of this either")
@@ -102,7 +102,7 @@ class Speechless:
 
 FAULTS: dict[str, tuple[Callable[[], Faulty], Any]] = {
     "while it is talked with": (Faulty, trade_escrow),
-    "after it was not there": (Silent, Speechless),
+    "after it was not there": (Silent, Speechless()),
 }
 
 

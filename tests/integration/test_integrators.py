@@ -1,5 +1,6 @@
 """The integrator's page: its lines do what it says, against a box over real HTTPS."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -9,11 +10,12 @@ from typing import Final
 
 import pytest
 
-from edge import app, control
+from edge import app, control, errors
 from edge.storage import tokens
-from edge.web import feed
+from edge.transport import problems
+from edge.web import api, feed, openapi
 from edge.web.api_table import OPERATIONS
-from edge.web.api_types import PAGE_DEFAULT, PAGE_MAX, WAIT_S_MAX
+from edge.web.api_types import AMOUNTS, PAGE_DEFAULT, PAGE_MAX, TIMES, WAIT_S_MAX
 from tests.integration.boxes import WAIT_S_MAX as ANSWER_S_MAX
 from tests.integration.boxes import RealBox, environment_of
 from tests.integration.real_tokens import page_of, token_of
@@ -77,6 +79,29 @@ def test_it_names_each_operation() -> None:
         row = f"| `{each.method} {each.path}` | {each.scope} | {each.summary} |"
         assert row in text, row
     assert len(re.findall(r"^\| `(?:GET|POST) /", text, re.M)) == len(OPERATIONS)
+
+
+def test_its_table_has_each_problem_that_may_be_answered() -> None:
+    rows = re.findall(r"^\| ([0-9]{3}(?:, [0-9]{3})*) \| (`.*?`) \|", PAGE.read_text("utf-8"), re.M)
+    table = {
+        (int(status), slug)
+        for statuses, slugs in rows
+        for status in statuses.split(", ")
+        for slug in re.findall("`(.*?)`", slugs)
+    }
+    kinds = {kind for each in OPERATIONS for kind in each.kinds} | {errors.WrongMethod}
+    named = {each for each in vars(api).values() if inspect.isclass(each)}
+    assert {each for each in named if issubclass(each, errors.BoxError)} <= kinds
+    assert {kind.slug for kind in kinds} == {slug for _, slug in table}
+    for kind in kinds:
+        assert (problems.status_of(kind), kind.slug) in table, kind
+
+
+def test_it_and_the_document_say_how_times_and_amounts_are_written() -> None:
+    text = PAGE.read_text("utf-8")
+    for rule in (TIMES, AMOUNTS):
+        assert f"- {rule}\n" in text
+        assert rule in openapi._DESCRIPTION
 
 
 def test_its_numbers_are_the_box_s() -> None:

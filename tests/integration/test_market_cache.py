@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import re
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +17,10 @@ from edge.core import crypto, limits
 from edge.errors import StorageError
 from edge.market import Ask
 from edge.storage import listings, members
+from edge.storage.listings import Listed, Query
 from edge.storage.tx import Tx, View
 from edge.web.kept import Kept
+from edge.web.market import VISITORS_WAITING_MAX
 from tests.integration.web_boxes import (
     CALIFORNIA,
     MISSOURI,
@@ -336,3 +339,39 @@ async def _raw(village: Village, path: str, headers: dict[str, str]) -> tuple[by
     ):
         assert answer.status == 200 and "Accept-Encoding" in answer.headers["Vary"]
         return await answer.read(), answer.headers.get("Content-Encoding")
+
+
+# Visitors
+
+
+async def test_visitors_who_search_keep_nobody_out(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many search at once, one does, some wait, the rest are told to; members see theirs."""
+    search, go_on, begun = listings.search, threading.Event(), threading.Event()
+
+    def slow(view: View, query: Query, *more: int) -> list[Listed]:
+        if query.search.startswith("slow"):
+            begun.set()
+            go_on.wait(20)
+        return search(view, query, *more)
+
+    monkeypatch.setattr(listings, "search", slow)
+    await village.list_goods()
+    asked_max = 1 + VISITORS_WAITING_MAX
+    async with aiohttp.ClientSession() as session:
+
+        async def look(number: int) -> tuple[int, str]:
+            url = village.a.server.make_url(f"/market?q=slow{number}")
+            async with session.get(url) as response:
+                return response.status, response.headers.get("Retry-After", "")
+
+        tasks = [asyncio.create_task(look(number)) for number in range(asked_max + 5)]
+        refused, _ = await asyncio.wait(tasks, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        assert begun.is_set()
+        assert "milled in May" in await village.alice.get("/market?q=flour")
+        assert village.alice.status == 200
+        go_on.set()
+        statuses = sorted(await asyncio.gather(*tasks))
+    assert statuses == [(200, "")] * asked_max + [(429, "5")] * 5
+    assert refused <= {task for task in tasks if task.result()[0] == 429}

@@ -360,15 +360,21 @@ async def test_a_neighbour_has_so_many_bodies_read_at_once(
     assert await until(is_free, "room again")
 
 
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        ("/federation/register", REGISTER_BYTES_MAX),
+        ("/add-checkpoint", limits.ADD_CHECKPOINT_BYTES_MAX),
+    ],
+)
 async def test_an_address_has_so_many_unsigned_bodies_read_at_once(
-    neighbours: tuple[Served, Served],
+    neighbours: tuple[Served, Served], path: str, size: int
 ) -> None:
     missouri, _ = neighbours
     lines = []
-    for _ in range(STRANGERS_BODIES_OF_ONE_BYTES_MAX // REGISTER_BYTES_MAX + 1):
+    for _ in range(STRANGERS_BODIES_OF_ONE_BYTES_MAX // size + 1):
         lines.append(await federation_line(missouri))
-        head = head_of({"Host": MISSOURI}, REGISTER_BYTES_MAX, "/federation/register")
-        await lines[-1].ask(head, b"{")
+        await lines[-1].ask(head_of({"Host": MISSOURI}, size, path), b"{")
     answer = await first_answer(lines)
     assert "429 Too Many Requests" in answer
     assert "Retry-After: 5" in answer

@@ -6,12 +6,12 @@ import csv
 import html
 import io
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from time import tzset
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -34,6 +34,7 @@ from tests.integration.web_boxes import (
     Browser,
     WebBox,
     Wire,
+    hash_pin,
     people_and_goods,
 )
 
@@ -644,6 +645,25 @@ async def test_two_changes_at_once(pair: Pair, alice: Browser) -> None:
         )
     )
     assert sorted(statuses) in ([303, 401], [303, 403])
+
+
+async def test_a_stewards_reset_right_behind_a_change_ends_that_session_too(
+    pair: Pair, alice: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the answer to the change is made, the steward's own has been committed."""
+    write = pair.a.store.write
+
+    async def write_and_reset(fn: Callable[[Tx], Any]) -> Any:
+        done = await write(fn)
+        if isinstance(done, members.Member):
+            await write(lambda tx: desk.reset_pin(tx, "Alice", hash_pin("of the steward")))
+        return done
+
+    monkeypatch.setattr(pair.a.store, "write", write_and_reset)
+    await change(alice, PINS["Alice"], "of the thief")
+    monkeypatch.undo()
+    await alice.get("/wallet")
+    assert alice.status == 401
 
 
 async def test_no_trace_of_a_pin_is_kept(pair: Pair, alice: Browser) -> None:

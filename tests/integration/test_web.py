@@ -625,13 +625,15 @@ async def test_a_neighbour_out_of_reach(
     [
         ({"give_amount": "500.01"}, 422, "Alice does not have enough AT."),
         ({"give_amount": "nothing"}, 400, "is not an amount of AT"),
-        ({"get_amount": "1.5"}, 400, "SOLAR-PANEL has no decimals"),
+        ({"get_amount": "1.5"}, 400, "Solar Panel has no decimals"),
         ({"get_asset": "Unobtainium"}, 404, "UNOBTAINIUM"),
         ({"get_asset": "AT"}, 400, "these two are the same"),
         ({"get_asset": "<b>"}, 400, "is not an asset"),
         ({"to_village": "ose-texas-001"}, 404, "ose-texas-001 is not a neighbour"),
         ({"to_village": "x"}, 400, "is not a village id"),
-        ({"to_village": MISSOURI}, 404, "is not a neighbour"),
+        ({"to_village": MISSOURI, "to_user": "Nobody"}, 404, "no member called 'Nobody' here"),
+        ({"give_amount": "", "get_amount": "", "get_asset": ""}, 400, "say how much you give"),
+        ({"get_amount": ""}, 400, "say how much you get, or leave both fields empty"),
         ({"to_user": ""}, 400, "The name must have 1 to 60 characters"),
     ],
 )
@@ -709,14 +711,15 @@ async def test_what_waits_for_this_member_comes_first_and_old_trades_are_folded(
     assert "Older trades (2)" in text_of(alice.text)
 
 
-async def test_a_village_without_neighbours_says_so(
+async def test_a_village_without_neighbours_trades_at_home(
     stack: AsyncExitStack, tmp_path: Path, browser: Open
 ) -> None:
     box = await stack.enter_async_context(WebBox(Wire(), tmp_path, MISSOURI, "Alone"))
     await box.member("Alice")
     someone: Browser = await browser(box)
     said = text_of(await someone.sign_in("Alice"))
-    assert "Your village has no neighbours yet." in said
+    assert "With a member of your village." in said
+    assert f'<option value="{MISSOURI}">Alone, your own</option>' in someone.text
     assert "AT 0.00 0.00 0.00" in said
 
 

@@ -36,10 +36,13 @@ PEOPLE: Final = {
     "ose-missouri-001": ("Alice", "Ann", "Amir", "Aya"),
     "ose-california-001": ("Bob", "Bea", "Ben", "Bo"),
     "ose-texas-001": ("Tom", "Tea", "Tim", "Tess"),
+    "ose-vermont-001": ("Vera", "Vic", "Val", "Vi"),
 }
 SHARED: Final = {"Solar Panel": 0, "Flour": 3}
-ALONE: Final = dict(zip(PEOPLE, (("Honey", 2), ("Seed Bag", 0), ("Wool", 1)), strict=True))
-AT_ODDS: Final = dict(zip(PEOPLE, (("Rope", 1), ("Rope", 2), ("Rope", 1)), strict=True))
+_ALONE: Final = (("Honey", 2), ("Seed Bag", 0), ("Wool", 1), ("Maple Syrup", 2))
+_AT_ODDS: Final = (("Rope", 1), ("Rope", 2), ("Rope", 1), ("Rope", 3))
+ALONE: Final = dict(zip(PEOPLE, _ALONE, strict=True))
+AT_ODDS: Final = dict(zip(PEOPLE, _AT_ODDS, strict=True))
 
 Act = Coroutine[Any, Any, None]
 
@@ -51,7 +54,7 @@ class Story:
         self.world = World(seed)
         self.rng = self.world.rng
         self.laws = Laws(self.world)
-        names = list(PEOPLE)[: self.rng.choice((2, 2, 2, 2, 3))]
+        names = self.choose_villages()
         self.all = [self.world.village(name) for name in names]
         self.people = {name: PEOPLE[name][: self.rng.randint(2, 4)] for name in names}
         self.proposals_left = self.rng.randint(5, 15)
@@ -71,6 +74,9 @@ class Story:
         await self._heal()
         self._count_ends()
         return self.world.counts
+
+    def choose_villages(self) -> list[str]:
+        return list(PEOPLE)[:3][: self.rng.choice((2, 2, 2, 2, 3))]
 
     # Setting out
 
@@ -408,7 +414,10 @@ class Story:
 
 def play(seed: int) -> tuple[Counter[str], str]:
     """Play one story; return what happened, counted, and the trace. What fails names its seed."""
-    story = Story(seed)
+    return play_story(Story(seed), seed)
+
+
+def play_story(story: Story, seed: int) -> tuple[Counter[str], str]:
     try:
         counts = asyncio.run(story.run())
         return counts, story.world.trace()

@@ -77,7 +77,7 @@ class Market:
         body = messages.encode(said.message)
 
         def take(tx: Tx) -> None:
-            receive(tx, trade_escrow, messages.decode_exchange(body), ())
+            receive(tx, trade_escrow, messages.decode_exchange(body), None)
 
         if self.dice.random() < 0.7:
             hearer.write(take)

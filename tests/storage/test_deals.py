@@ -236,7 +236,10 @@ def test_a_proposer_whose_limit_went_down_meanwhile(village: Village) -> None:
     known = propose(village, "Carol", offer=("AT", "15"))
     village.write(lambda tx: desk.set_limit(tx, "Carol", "AT", "10"))
     audit(village.view)
-    refused(village, LimitExceeded, lambda: accept(village, known))
+    refused(village, LimitExceeded, lambda: accept(village, known), "Carol cannot give this")
+    with pytest.raises(LimitExceeded) as error:
+        accept(village, known)
+    assert "available_minor" not in error.value.more
     step(village, market.cancel, known, "Carol")
     assert has(village, "Carol") == (0, 0)
     audit(village.view)
@@ -258,14 +261,22 @@ def test_a_gift_at_home(village: Village) -> None:
     audit(village.view)
 
 
+def test_a_gift_of_tokens_at_home(village: Village) -> None:
+    given = propose(village, "Alice", to_user="Carol", offer=("AT", "5"), request=None)
+    asked = propose(village, "Carol", to_user="Alice", offer=None, request=("AT", "7"))
+    assert has(village, "Alice") == (100_00, 5_00)
+    for known, by in ((given, "Carol"), (asked, "Alice")):
+        accept(village, known, by)
+    assert (has(village, "Alice"), has(village, "Carol")) == ((88_00, 0), (12_00, 0))
+    audit(village.view)
+
+
 PROPOSALS: dict[str, tuple[type[BoxError], dict[str, Any]]] = {
     "to itself": (InvalidInput, {"to_user": "Alice"}),
     "to itself in other letters": (InvalidInput, {"to_user": "ALICE"}),
     "to nobody": (UnknownMember, {"to_user": "Zoe"}),
     "to no name": (UnknownMember, {"to_user": ""}),
     "for nothing on both sides": (InvalidInput, {"offer": None, "request": None}),
-    "a gift of tokens": (InvalidInput, {"request": None}),
-    "tokens asked for as a gift": (InvalidInput, {"offer": None, "request": ("AT", "1")}),
     "the same on both sides": (InvalidInput, {"request": ("AT", "60")}),
     "an unknown asset": (UnknownAsset, {"request": ("Gold", "1")}),
     "zero": (InvalidAmount, {"request": ("Solar Panel", "0")}),
@@ -336,6 +347,15 @@ def test_a_want_is_answered(village: Village) -> None:
     assert (known.offer, known.request) == (("SOLAR-PANEL", 2), ("AT", 60_00))
     accept(village, known, "Alice")
     assert left(village, id_) == 7
+
+
+def test_a_want_pays_nobody_nothing(village: Village) -> None:
+    """Rounded down in favour of who wants it, so too little is refused and is no gift."""
+    village.write(lambda tx: desk.declare(tx, "Bob", "Flour", "1.000", 3))
+    id_ = list_goods(village, "Alice", side="want", item="Flour", quantity="9", price="0.30")
+    with pytest.raises(InvalidInput, match="nothing would be paid"):
+        answering(village.view, HERE, id_, "0.033")
+    assert answer(village, id_, "0.034", "Bob").request == ("AT", 1)
 
 
 def test_a_listed_gift_is_answered_with_nothing(village: Village) -> None:

@@ -1,6 +1,8 @@
 """Listings in the database: kept, taken out of, erased, looked through, and told to neighbours."""
 
 import itertools
+import random
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +27,7 @@ from edge.errors import (
     WrongState,
 )
 from edge.market import Ask
-from edge.storage import listings, members
+from edge.storage import database, listings, members
 from edge.storage.listings import Listed, Query
 from edge.storage.tx import Tx
 from tests.answering import answering
@@ -138,6 +140,60 @@ def test_its_text_is_not_in_the_file_any_more(tmp_path: Path) -> None:
     take_back(village, id_)
     assert b"milled in may" not in stored()
     assert village.conn.execute("PRAGMA secure_delete").fetchone() == (1,)
+    village.conn.close()
+
+
+def test_no_copy_of_it_is_left_anywhere_a_day_later(tmp_path: Path) -> None:
+    """Rows that come and go make SQLite rearrange pages, which leaves copies behind."""
+    file = tmp_path / "ledger.sqlite"
+    village = Village(HERE, file)
+    rng = random.Random(2)
+    there: list[str] = []
+    version = 0
+
+    def come_and_go() -> None:
+        nonlocal version
+        told, since = [], version
+        for _ in range(rng.randrange(1, 6)):
+            version += 1
+            if there and rng.random() < 0.45:
+                id_ = there.pop(rng.randrange(len(there)))
+                told.append(Listing(id_, version, MINUTE + 30 * DAY))
+            else:
+                there.append(f"{rng.getrandbits(64):016x}")
+                text = f"no. {version:06} {'.' * rng.randrange(400)}"
+                goods = replace(FLOUR_FOR_AT, text=text)
+                told.append(Listing(there[-1], version, MINUTE + 30 * DAY, goods))
+        village.write(lambda tx: listings.keep(tx, THERE, since, told))
+
+    def left_behind() -> set[str]:
+        """Return the texts that are in the files and in no listing."""
+        files = (file, file.with_name(f"{file.name}-wal"))
+        found = re.findall(rb"no\. \d{6}", b"".join(each.read_bytes() for each in files))
+        rows = village.view.all("SELECT text FROM listing WHERE side IS NOT NULL")
+        return {text.decode() for text in found} - {text[:10] for (text,) in rows}
+
+    for _ in range(20):
+        for _ in range(50):
+            come_and_go()
+        village.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if left_behind():
+            break
+    assert left_behind()
+    before = village.view.all("SELECT * FROM listing")
+
+    village.now_ms = START_MS + listings.WIPE_AFTER_MS - 1_000
+    assert not village.write(listings.wipe)
+    village.now_ms += listings.WIPE_AFTER_MS
+    reader = database.open_reader(file)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM listing").fetchone()
+    assert village.write(listings.wipe) and not village.write(listings.wipe)
+    reader.close()  # while it read, the write-ahead log could not be emptied
+    village.now_ms += limits.MINUTE_MS
+    village.write(lambda tx: None)
+    assert left_behind() == set()
+    assert village.view.all("SELECT * FROM listing") == before
     village.conn.close()
 
 

@@ -83,12 +83,12 @@ def say(speaker: Village, hearer: Village, turn: int = 0) -> bool:
     """Hand one message over, and the answer back; tell whether there is more to say."""
     said = compose(speaker.view, trade_escrow, hearer.name, (), turn)
     body = messages.encode(said.message)
-    hearer.write(lambda tx: receive(tx, trade_escrow, messages.decode_exchange(body), ()))
+    hearer.write(lambda tx: receive(tx, trade_escrow, messages.decode_exchange(body), None))
     answer = messages.encode(
         compose(hearer.view, trade_escrow, speaker.name, [s for s, _ in said.rows], 0).message
     )
     heard = speaker.write(
-        lambda tx: receive(tx, trade_escrow, messages.decode_exchange(answer), said.rows)
+        lambda tx: receive(tx, trade_escrow, messages.decode_exchange(answer), said)
     )
     return bool(heard.moved or heard.partial or said.is_partial)
 

@@ -21,6 +21,7 @@ from edge.core import (
     registry,
     replay,
     trade,
+    witness,
 )
 from edge.errors import (
     BadProof,
@@ -28,6 +29,7 @@ from edge.errors import (
     InvalidInput,
     Malformed,
     TooLarge,
+    UntrustedCheckpoint,
     WrongVersion,
 )
 from tests.unit import examples
@@ -101,6 +103,13 @@ PARSERS = {
         ),
         (NOTE.encode(),),
         (Malformed, BadSignature),
+    ),
+    "add-checkpoint": Parser(
+        lambda data: witness.check_signed(
+            witness.AddCheckpoint.from_body(data), examples.KEYS[examples.A].public
+        ),
+        (witness.AddCheckpoint.of(3, [bytes(32)] * 2, NOTE).to_body(),),
+        (Malformed, TooLarge, UntrustedCheckpoint),
     ),
 }
 

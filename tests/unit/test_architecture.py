@@ -36,6 +36,8 @@ LEVELS: Final = (
         "edge.market",
         "edge.peering",
     ),
+    ("edge.trade_terms",),
+    ("edge.trade_council",),
     ("edge.storage", "edge.transport", "edge.discovery", "edge.appliance", "edge.config"),
     ("edge.core",),
     ("edge.errors",),

@@ -130,7 +130,7 @@ def test_what_is_typed_is_what_is_asked(name: str, tmp_path: Path) -> None:
     line = [*name.split()]
     for action in dict(commands())[name]._actions:
         flag = next(iter(action.option_strings), "")
-        if action.required or flag == "--pin":
+        if action.required or flag in ("--pin", "--offer"):
             value = ARGUMENTS.get(flag or action.dest, ["7"])
             value = [str(tmp_path / "file")] if action.dest == "file" else value
             line += [flag, *value] if flag else value

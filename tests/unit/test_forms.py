@@ -53,6 +53,16 @@ def test_what_is_asked_does_not_depend_on_the_session() -> None:
     assert one.asked != ProposeForm("a", FORM).asked
 
 
+def test_an_empty_amount_is_nothing() -> None:
+    gift = ProposeForm("t", FORM, "ose-california-001", "Bob", "2", "AT", "", "")
+    assert (gift.proposal.offer, gift.proposal.request) == (("AT", "2"), None)
+    asked = ProposeForm("t", FORM, "ose-california-001", "Bob", "", "AT", "2", "AT")
+    assert (asked.proposal.offer, asked.proposal.request) == (None, ("AT", "2"))
+    for give, get, of, said in (("", "", "", "how much you give"), ("2", "", "Corn", "both")):
+        with pytest.raises(InvalidInput, match=said):
+            _ = ProposeForm("t", FORM, "ose-california-001", "Bob", give, "AT", get, of).proposal
+
+
 def test_a_proposal_is_of_two_different_things() -> None:
     form = ProposeForm("t", FORM, "ose-california-001", "Bob", "100", "AT", "1", "solar panel")
     assert form.proposal.offer == ("AT", "100")

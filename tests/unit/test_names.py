@@ -95,7 +95,7 @@ def test_zero_is_a_limit_but_no_amount() -> None:
 
 
 def test_too_many_decimals_says_how_many_there_are() -> None:
-    with pytest.raises(InvalidAmount, match=r"'1\.5' has too many decimals: PANEL has no decimals"):
+    with pytest.raises(InvalidAmount, match=r"'1\.5' has too many decimals: Panel has no decimals"):
         names.amount("1.5", 0, "PANEL")
     with pytest.raises(InvalidAmount, match=r"'1\.505' has too many decimals: AT has 2 decimals"):
         names.amount("1.505", 2, "AT")
@@ -148,6 +148,8 @@ def test_amounts_as_they_are_shown(minor: int, decimals: int, text: str) -> None
 
 GOOD: list[tuple[names.Check, list[str]]] = [
     (names.village_id, ["ose-missouri-001", "a-000", "a1-b2-999", "x" * 59 + "-001"]),
+    (names.new_member_name, ["Alice", "O'Neill"]),
+    (names.member_name, ["Bad@name"]),
     (names.member_name, ["Alice", "Bob Smith", "Zoë", "Ὀδυσσεύς", "李雷", "O'Neill", "x" * 60]),
     (names.village_name, ["OSE Missouri", "x" * 80, "Dorf ☀"]),
     (names.note_text, ["", "for the cheese", "x" * 200, "50% → 5"]),
@@ -172,6 +174,7 @@ BAD: list[tuple[names.Check, list[str]]] = [
             *("ose-001\n", " ose-001", "ose-٠٠١", "öse-001", "ose-001\x00", "x" * 60 + "-001"),
         ],
     ),
+    (names.new_member_name, ["", "Bad@name", "@", "Bad＠name", " Alice"]),
     (names.member_name, ["", " ", "Al  ice", " Alice", "Alice ", "x" * 61, "A\x00", "A\u200dB"]),
     (
         names.member_name,

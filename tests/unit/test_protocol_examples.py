@@ -29,6 +29,7 @@ from edge.core import (
     records,
     registry,
     trade,
+    witness,
 )
 from edge.errors import PeerError, Refused, StaleRequest, by_slug
 from edge.storage.members import Member
@@ -144,6 +145,17 @@ def test_the_checkpoint_and_its_cosignature() -> None:
     public = key(CALIFORNIA).public
     assert checkpoint.verify_cosignature(head, line, CALIFORNIA, public) == NOW_S
     assert checkpoint.cosigned_message(head, NOW_S) == example("cosigned") + b"\n"
+
+
+def test_add_checkpoint_and_its_answer() -> None:
+    asked = witness.AddCheckpoint.from_body(example("add-checkpoint") + b"\n")
+    witness.check_signed(asked, key(MISSOURI).public)
+    roots = [bytes.fromhex(each) for each in parsed("tree")["roots"]]
+    assert (asked.old, asked.head.size) == (3, 7)
+    verdict = witness.decide(asked, witness.Known(3, roots[3], roots[7]))
+    assert (verdict.refusal, verdict.is_fork) == (None, False)
+    line = note.NoteSignature.from_text(blocks()["add-checkpoint-answer"] + "\n")
+    assert checkpoint.verify_cosignature(asked.head, line, CALIFORNIA, key(CALIFORNIA).public)
 
 
 @pytest.mark.parametrize(

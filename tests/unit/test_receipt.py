@@ -140,7 +140,7 @@ BAD: dict[str, tuple[Receipt, str]] = {
     ),
     "no-hold of the acceptor": (
         replace(ABORTED, evidence=(OF_A, evidence(B, NO_HOLD, A))),
-        "an aborted trade's receipt shows the proposer's no-hold",
+        "only the proposer says no-hold",
     ),
     "no-hold of the proposer": (
         replace(SETTLED, evidence=(evidence(A, NO_HOLD, B), OF_B)),
@@ -148,7 +148,7 @@ BAD: dict[str, tuple[Receipt, str]] = {
     ),
     "another record": (
         replace(SETTLED, evidence=(evidence(A, RECORDS[1], B), OF_B)),
-        "the receipt's evidence is not a hold or no-hold",
+        "the evidence of ose-missouri-001 is not a hold or no-hold",
     ),
     "another trade's hold": (
         replace(SETTLED, evidence=(evidence(A, OTHER_HOLD, B), OF_B)),

@@ -82,9 +82,21 @@ def test_a_trade() -> None:
     first, second = shown.one_trade(TRADE)
     assert first == (
         "0123456789abcdef  PENDING   Alice@ose-missouri-001 gives 100.00 AT"
-        " for 1 SOLAR-PANEL of Bob@ose-california-001"
+        " for 1 Solar Panel of Bob@ose-california-001"
     )
     assert second.strip() == "Waiting for Bob."
+
+
+def test_a_gift() -> None:
+    for empty, said in (
+        ("request", "Alice@ose-missouri-001 gives 100.00 AT to Bob@ose-california-001 as a gift"),
+        (
+            "offer",
+            "Alice@ose-missouri-001 asks for 1 Solar Panel of Bob@ose-california-001 as a gift",
+        ),
+    ):
+        first, _ = shown.one_trade(TRADE | {empty: {}})
+        assert first == f"0123456789abcdef  PENDING   {said}"
 
 
 def test_trades() -> None:
@@ -164,7 +176,9 @@ def test_a_proof() -> None:
     assert text.startswith("The receipt holds.\n")
     assert "settled, certified by ose-california-001 and ose-missouri-001" in text
     assert "ose-missouri-001 gives 100.00 AT" in text
-    assert "ose-california-001 gives 1 SOLAR-PANEL" in text
+    assert "ose-california-001 gives 1 Solar Panel" in text
+    gift = "\n".join(shown.proof_lines(answer | {"request": "0.00 AT"}))
+    assert "ose-california-001 gives nothing: it is a gift\n" in gift
     assert "trade     0101010101010101, trade_id a1b2" in text
 
 

@@ -285,6 +285,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"request": Quantity("GOLD", "resource", 7, 1)}, "malformed request"),
     ({"request": Quantity("GOLD", "resource", -1, 1)}, "malformed request"),
     ({"request": Quantity("AT", "token", 2, 1)}, "offer and request are the same asset"),
+    (
+        {"offer": trade.NOTHING, "request": trade.NOTHING},
+        "offer and request are the same asset",
+    ),
     ({"from_fee": -1}, "malformed fee"),
     ({"to_fee": limits.AMOUNT_MINOR_MAX + 1}, "malformed fee"),
     ({"deadline_minute": 0}, "malformed deadline"),
@@ -311,6 +315,8 @@ def test_bad_terms_are_named(changes: dict[str, Any], what: str) -> None:
         {"seats": SEATS[::-1]},
         {"offer": Quantity("AT", "token", 2, limits.AMOUNT_MINOR_MAX)},
         {"request": Quantity("FLOUR", "resource", 6, 1)},
+        {"request": trade.NOTHING},
+        {"offer": trade.NOTHING, "request": Quantity("AT", "token", 2, 1)},
         {"refund_of": bytes(32)},
         {"deadline_minute": 2**40 - 1, "window_s": limits.WINDOW_S_MAX},
         {"trade_id": "x" * 64},
@@ -343,7 +349,9 @@ def test_the_two_of_us() -> None:
     trade.check_parties(TERMS, theirs, ours)
     with pytest.raises(Malformed, match="not between the two of us"):
         trade.check_parties(TERMS, ours, THREE[2])
-    for seats in (THREE, SEATS[::-1], (ours, Seat(B, KEYS[C].public))):
+    with pytest.raises(Malformed, match="a council of 3 seats"):
+        trade.check_parties(replace(TERMS, seats=THREE), ours, theirs)
+    for seats in (SEATS[::-1], (ours, Seat(B, KEYS[C].public)), FOUR[2:] + FOUR[:2]):
         with pytest.raises(Malformed, match="not the two parties with their keys"):
             trade.check_parties(replace(TERMS, seats=seats), ours, theirs)
 

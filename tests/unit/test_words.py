@@ -157,6 +157,34 @@ def test_a_fee_alone_is_given_too() -> None:
         assert not re.search(r"[{}]|\s\s|\.\.|nothing and", said(role, status, paid))
 
 
+@pytest.mark.parametrize(("role", "status"), EVERY)
+def test_nothing_is_given_or_got_but_as_a_gift(role: Role, status: Status) -> None:
+    nothing = Quantity("AT", "token", 2, 0)
+    for of in (terms(request=nothing), terms(offer=nothing, request=PANEL)):
+        text = said(role, status, of)
+        assert not re.search(r"[{}]|\s\s|\.\.|(?<!\d)0\.00|(gave|got|[Yy]our) nothing", text), text
+        if status is Status.SETTLED:
+            assert text.endswith(" as a gift.")
+
+
+@pytest.mark.parametrize("me", ["", "Carol"])
+@pytest.mark.parametrize(("role", "status"), sorted(words.DEALS))
+def test_a_deal_is_told_to_its_members_and_to_others(role: Role, status: Status, me: str) -> None:
+    for gives, gets in (("1 Egg", "2.00 AT"), ("1 Egg", "nothing"), ("nothing", "1 Egg")):
+        text = words.describe_deal(role, status, gives, gets, "Alice", DEADLINE, me=me)
+        assert re.fullmatch(r"[A-Z].*[.]", text)
+        assert not re.search(r"[{}]|\s\s|\.\.|(gave|got|[Yy]our) nothing|'s nothing", text), text
+        assert not (me and re.search(r"\b[Yy]ou", text)), text
+        if status is Status.SETTLED:
+            assert ("as a gift" in text) == ("nothing" in (gives, gets))
+
+
+def test_a_trade_has_a_name() -> None:
+    assert words.exchange("1 Egg", "2.00 AT") == "Your 1 Egg for 2.00 AT"
+    assert words.exchange("1 Egg", words.NOTHING) == "Your 1 Egg as a gift"
+    assert words.exchange(words.NOTHING, "1 Egg") == "1 Egg as a gift to you"
+
+
 @pytest.mark.parametrize(
     ("detail", "expected"),
     [("no such page", "No such page."), ("Done!", "Done!"), ("", ".")],

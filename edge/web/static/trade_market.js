@@ -1,6 +1,26 @@
 // What makes the pages livelier. Without it, or on an old phone, every page works the same.
 "use strict";
 (function () {
+  // What is shown once is copied by a button, where the browser lets pages do so, or selected whole.
+  document.querySelectorAll("[data-copy]").forEach(function (button) {
+    const text = document.getElementById(button.dataset.copy);
+    const said = button.parentNode.querySelector("[role=status]");
+    if (!window.isSecureContext || !navigator.clipboard) {
+      text.addEventListener("focus", () => text.select());
+      return;
+    }
+    button.parentNode.hidden = false;
+    button.addEventListener("click", async function () {
+      try {
+        await navigator.clipboard.writeText(text.value);
+        said.textContent = "Copied.";
+      } catch (error) {
+        said.textContent = "The browser does not allow it: copy it by hand.";
+        text.select();
+      }
+    });
+  });
+
   const main = document.querySelector("main");
   if (!main || !window.fetch || !window.EventSource || !window.DOMParser) return;
 
@@ -27,7 +47,8 @@
       if (minor === null) return;
       const one = BigInt(10) ** BigInt(answer.dataset.decimals);
       const price = BigInt(answer.dataset.unitPrice);
-      const total = (price * minor + one - BigInt(1)) / one;
+      const up = answer.dataset.side === "offer" ? one - BigInt(1) : BigInt(0);
+      const total = (price * minor + up) / one;
       item.textContent = decimal(minor, Number(answer.dataset.decimals)) + " " + name;
       if (price > 0) {
         cost.textContent =

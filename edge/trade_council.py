@@ -1,0 +1,322 @@
+"""One seat of the councils that decide trades: takes in what other seats say, does what is due, and
+says what they lack.
+
+Everything here is a transaction over committed rows: what a seat says is stored in the same
+transaction as the state that it was said in, and only committed rows are ever sent. What must be
+done next is always recomputed by `core.council.advance`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from edge.core import council, limits, receipt, trade, valid
+from edge.core.council import Certificate, Seat, State, Value
+from edge.core.messages import (
+    UNKNOWN_ROUND,
+    CouncilMessage,
+    Opening,
+)
+from edge.core.receipt import Evidence
+from edge.errors import BadProof, Malformed, TooMany, WrongState
+from edge.storage import councils, logs, neighbours, trades
+from edge.storage.councils import Opened
+from edge.storage.neighbours import Neighbour
+from edge.storage.tx import OWN_LOG, Tx, View
+
+OTHERS: Final = 2  # seats besides the two parties
+UNDECIDED_PER_NEIGHBOUR_MAX: Final = 2_000
+
+
+def is_for(terms: trade.Terms) -> bool:
+    """Tell whether a council decides this trade, not the two parties alone."""
+    return len(terms.seats) > 2
+
+
+def open_subject(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes) -> Opened:
+    """Open a subject at this seat, as soon as one side is bound."""
+    opened = councils.open_(tx, terms_bytes, from_signature, to_signature)
+    councils.note_news(tx, opened, urgent=True)
+    return opened
+
+
+def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
+    """Return, by village, the proof of each party's statement that speaks for a value."""
+    return {
+        evidence.village: evidence
+        for evidence, statement in councils.statements(view, subject)
+        if (statement == "hold") == (value == "COMMIT")
+    }
+
+
+# The seats
+
+
+def choose_seats(view: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
+    """Return who is to decide a trade with a neighbour: the two parties and two others, or, where
+    there are no two that could, the parties alone.
+
+    The others are neighbours of both, and say so; they have been heard from a short while ago, and
+    of more than two those come first whose ids do.
+    """
+    own = view.identity
+    parties = (Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key))
+    found = [
+        Seat(each.village, each.key)
+        for each in neighbours.everyone(view)
+        if each.village != neighbour.village
+        and each.village in neighbour.entry.trusted_villages
+        and not why_no_seat(view, each, own.village, neighbour.village)
+    ]
+    return parties + tuple(found[:OTHERS]) if len(found) >= OTHERS else parties
+
+
+def check_seats(tx: Tx, terms: trade.Terms) -> None:
+    """Raise WrongState unless this village trusts every seat of a council to decide, before it is
+    bound."""
+    parties = (terms.from_village, terms.to_village)
+    for seat in terms.seats:
+        if not is_for(terms) or seat.village in parties:
+            continue
+        known = neighbours.find(tx, seat.village)
+        if known is None or known.key != seat.key:
+            raise WrongState(f"{seat.village} is to decide with others, and is no neighbour here")
+        if why := why_no_seat(tx, known, *parties):
+            raise WrongState(why)
+
+
+def why_no_seat(view: Tx, known: Neighbour, *parties: str) -> str:
+    """Return why a neighbour cannot have a seat in a trade between two others, nothing if it
+    can."""
+    if known.trouble:
+        return f"{known.village} is to decide with others, and is not trusted: {known.trouble}"
+    if not set(parties) <= set(known.entry.trusted_villages):
+        return f"{known.village} is to decide with others, and is not a neighbour of both villages"
+    if view.stamp_ms - known.last_contact_ms > limits.WINDOW_S_DEFAULT * 1000:
+        return f"{known.village} is to decide with others, and has not been heard from lately"
+    return ""
+
+
+# What other seats say
+
+
+def receive(tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage]) -> set[bytes]:
+    """Take in what a seat says; return the subjects that have just been decided. Raises PeerError,
+    and then nothing is changed."""
+    decided = set()
+    for message in said:
+        opened = councils.find(tx, message.subject)
+        if opened is None and message.opening is not None:
+            opened = _meet(tx, neighbour, message.subject, message.opening)
+        if opened is None:
+            continue  # unknown here: our answer says so
+        if councils.told_until(tx, neighbour.village, message.subject) is None:
+            raise Malformed(f"{neighbour.village} has no seat in this subject")
+        if message.round < opened.state.round - 1:  # far behind, or it knows nothing of it
+            councils.tell_anew(tx, neighbour.village, message.subject)
+        if opened.certificate is not None:
+            for evidence in message.evidence:  # for the receipt
+                _keep_proof(tx, opened, evidence)
+        elif _take_in(tx, opened, message):
+            decided.add(message.subject)
+    return decided
+
+
+def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMessage]:
+    """Return what tells a seat that we do not know its subjects (any more)."""
+    return [
+        CouncilMessage(message.subject, UNKNOWN_ROUND)
+        for message in said
+        if message.opening is None
+        and message.round != UNKNOWN_ROUND
+        and councils.find(view, message.subject) is None
+    ]
+
+
+def refresh(tx: Tx) -> set[bytes]:
+    """Keep the proofs of our own statements that other seats' cosignatures have made since; return
+    the subjects that this has decided."""
+    decided = set()
+    for opened in councils.unproven(tx):
+        if _prove(tx, opened):
+            councils.note_news(tx, opened, urgent=True)
+            if opened.certificate is None and _advance(tx, opened):
+                decided.add(opened.id)
+    return decided
+
+
+def wake(tx: Tx) -> set[bytes]:
+    """Do what time alone has made due; return the subjects that this has decided."""
+    decided = set()
+    for opened in councils.woken(tx, tx.stamp_ms):
+        if _advance(tx, opened):
+            decided.add(opened.id)
+    return decided
+
+
+# What to say
+
+
+def speak(view: View, village: str, room: int) -> list[tuple[CouncilMessage, int]]:
+    """Return what another seat lacks, of at most `room` subjects, each with the stamp up to which
+    it then has all."""
+    said = []
+    for subject, told_ms in councils.due(view, village, room):
+        opened = councils.named(view, subject)
+        said.append((_message(view, opened, village, told_ms), opened.changed_ms))
+    return said
+
+
+def told(tx: Tx, village: str, said: Iterable[tuple[bytes, int]]) -> None:
+    """Note that a seat has stored what was said."""
+    for subject, changed_ms in said:
+        councils.note_told(tx, village, subject, changed_ms)
+
+
+def _message(view: View, opened: Opened, village: str, told_ms: int) -> CouncilMessage:
+    """Return all that was kept since `told_ms`, but what that seat has said itself: that it only
+    needs if it has lost everything."""
+    id_, state = opened.id, opened.state
+    own = village if told_ms else ""
+    opening = Opening(msgspec.Raw(opened.terms_bytes), opened.from_signature, opened.to_signature)
+    base = CouncilMessage(
+        id_,
+        state.round,
+        None if told_ms else opening,
+        tuple(each for each in councils.proofs(view, id_, told_ms) if each.village != own),
+        certificate=opened.certificate,
+    )
+    if opened.certificate is not None:
+        return base
+    rounds = {state.round - 1, state.round, state.round + 1, state.valid_round}
+    return msgspec.structs.replace(
+        base,
+        absents=tuple(each for each in councils.absents(view, id_, told_ms) if each.village != own),
+        proposals=tuple(
+            each
+            for each in councils.proposals(view, id_, told_ms)
+            if each.village != own and each.round in rounds
+        ),
+        votes=tuple(
+            each
+            for each in councils.votes(view, id_, told_ms)
+            if each.village != own and each.round in rounds
+        ),
+    )
+
+
+# Helpers
+
+
+def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Opened | None:
+    """Open a subject in which this village has a seat. Raises Malformed, BadSignature; TooMany if
+    that neighbour has too many open."""
+    terms_bytes = bytes(opening.terms)
+    terms = trade.decode_terms(terms_bytes)
+    own = tx.identity
+    if trade.subject_of(terms_bytes) != subject or not is_for(terms):
+        raise Malformed("the terms are not those of the subject")
+    seats = {seat.village: seat.key for seat in terms.seats}
+    if seats.get(own.village) != own.key.public or seats.get(neighbour.village) != neighbour.key:
+        raise Malformed("the seats are not ours with their keys")
+    for village, key in seats.items():
+        known = neighbours.find(tx, village)
+        if known is not None and known.key != key:
+            raise Malformed(f"{village} has another key here")
+    trade.verify_party(terms, terms_bytes, "from", opening.from_signature)
+    trade.verify_party(terms, terms_bytes, "to", opening.to_signature)
+    if councils.count_undecided(tx, neighbour.village) >= UNDECIDED_PER_NEIGHBOUR_MAX:
+        raise TooMany(f"too many subjects of {neighbour.village} are open", retry_after_s=60)
+    return councils.open_(tx, terms_bytes, opening.from_signature, opening.to_signature)
+
+
+def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
+    """Keep what is new and do what it makes due; tell whether that decided the subject."""
+    place = opened.terms.network, opened.id, opened.terms.seats
+    if message.certificate is not None:
+        council.verify_certificate(message.certificate, *place)
+    if not all(council.vote_is_valid(vote, *place) for vote in message.votes):
+        raise BadProof("a vote does not hold")
+    if not all(council.proposal_is_valid(each, opened.subject) for each in message.proposals):
+        raise BadProof("a proposal does not hold")
+    if not all(valid.absent_is_valid(each, opened.terms, opened.id) for each in message.absents):
+        raise BadProof("a seat's word that a hold is absent does not hold")
+    news = [_keep_proof(tx, opened, each) for each in message.evidence]
+    news += [councils.keep_absent(tx, opened, each) for each in message.absents]
+    news += [councils.keep_proposal(tx, opened, each) for each in message.proposals]
+    news += [councils.keep_vote(tx, opened, each) for each in message.votes]
+    if any(news):
+        councils.note_news(tx, opened, urgent=False)
+    if message.certificate is not None:
+        return _decide(tx, opened, message.certificate)
+    return _advance(tx, opened)
+
+
+def _keep_proof(tx: Tx, opened: Opened, evidence: Evidence) -> bool:
+    statement = receipt.statement_of(evidence, opened.terms, opened.terms_bytes)
+    return councils.keep_proof(tx, opened, evidence, statement)
+
+
+def _advance(tx: Tx, opened: Opened) -> bool:
+    """Do all that is due at this seat; tell whether that decided the subject."""
+    own = tx.identity
+    _say_absent(tx, opened)
+    moved = council.advance(
+        opened.subject,
+        own.village,
+        own.key,
+        opened.state,
+        councils.known(tx, opened),
+        tx.stamp_ms,
+    )
+    if moved.certificate is None:
+        councils.keep_state(tx, opened, moved.state, _wakes_ms(tx, opened, moved.state))
+    current = msgspec.structs.replace(opened, state=moved.state)
+    for proposal in moved.proposals:
+        councils.keep_proposal(tx, current, proposal)
+    for vote in moved.votes:
+        councils.keep_vote(tx, current, vote)
+    if moved.proposals or moved.votes:
+        councils.note_news(tx, opened, urgent=True)
+    return moved.certificate is not None and _decide(tx, opened, moved.certificate)
+
+
+def _decide(tx: Tx, opened: Opened, certificate: Certificate) -> bool:
+    councils.decide(tx, opened, certificate)
+    councils.note_news(tx, opened, urgent=True)
+    return True
+
+
+def _prove(tx: Tx, opened: Opened) -> bool:
+    """Keep the proof of our own statement, if a quorum has cosigned a checkpoint over it."""
+    own, seats = tx.identity.village, opened.terms.seats
+    first = trades.first_statement(tx, opened.id, OWN_LOG)
+    if first is None:
+        return False
+    needed = council.quorum(len(seats))
+    villages = [seat.village for seat in seats]
+    if first[0] >= logs.proven_size(tx, OWN_LOG, own, villages, needed):
+        return False
+    evidence = logs.evidence(tx, OWN_LOG, own, first[0], seats, needed)
+    return councils.keep_proof(tx, opened, evidence, first[1])
+
+
+def _wakes_ms(tx: Tx, opened: Opened, state: State) -> int | None:
+    """Return when time alone may move the subject: a round's waits, or that a hold is absent."""
+    absent_ms = councils.absent_from_ms(opened.terms, opened.opened_ms)
+    later = [] if absent_ms <= tx.stamp_ms else [absent_ms]
+    return min(later + ([] if state.wakes_ms is None else [state.wakes_ms]), default=None)
+
+
+def _say_absent(tx: Tx, opened: Opened) -> None:
+    """Say of the other parties whose hold is not proven here that it is absent, once it is time."""
+    if tx.stamp_ms < councils.absent_from_ms(opened.terms, opened.opened_ms):
+        return
+    own, terms = tx.identity, opened.terms
+    for about in (terms.from_village, terms.to_village):
+        if about == own.village or councils.is_proven(tx, opened.id, about):
+            continue
+        said = valid.absent(own.key, own.village, terms.network, opened.id, about)
+        if councils.keep_absent(tx, opened, said):
+            councils.note_news(tx, opened, urgent=True)

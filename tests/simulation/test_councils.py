@@ -1,0 +1,206 @@
+"""Four villages, of which two trade and all decide: the product's own drivers and storage."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+import pytest
+
+from edge import desk, trade_escrow
+from edge.core import receipt
+from edge.core.trade import Proposal
+from edge.storage import councils, members, trades
+from edge.storage.audit import audit
+from edge.storage.trades import Trade
+from edge.storage.tx import View
+from tests.simulation.councils import play
+from tests.simulation.world import CRASH_POINTS, Village, World
+
+NAMES = ("ose-a-001", "ose-b-001", "ose-c-001", "ose-d-001")
+A, B, C, D = NAMES
+
+
+class Four:
+    """Four villages that all are neighbours; Alice of A has AT, Bob of B has solar panels."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.world = World(seed)
+        self.all = [self.world.village(name) for name in NAMES]
+        self.a, self.b, self.c, self.d = self.all
+        for one, other in itertools.combinations(self.all, 2):
+            self.world.befriend(one, other)
+        for village in self.all:
+            village.now(lambda tx: desk.add_member(tx, "Alice", "-"))
+            village.now(lambda tx: desk.add_member(tx, "Bob", "-"))
+        self.a.now(lambda tx: desk.issue(tx, "Alice", "500"))
+        self.b.now(lambda tx: desk.declare(tx, "Bob", "Solar Panel", "5"))
+
+    async def settle_down(self, villages: Iterable[Village] = ()) -> None:
+        """Exchange between all pairs until nothing is left to say."""
+        among = list(villages) or self.all
+        for _ in range(12):
+            for one, other in itertools.permutations(among, 2):
+                await one.client.exchange(other.name)
+            if not any(each.look(councils.villages_waiting) for each in among):
+                return
+
+    def propose(self, **changes: Any) -> Trade:
+        asked: dict[str, Any] = {
+            "to_village": B,
+            "to_user": "Bob",
+            "offer": ("AT", "100"),
+            "request": ("Solar Panel", "1"),
+        }
+        made = Proposal(**(asked | changes))
+        return self.a.now(
+            lambda tx: trade_escrow.propose(tx, members.named(tx, "Alice"), made, from_fee=1_00)
+        )
+
+    def accept(self, known: Trade) -> Trade:
+        return self.b.now(
+            lambda tx: trade_escrow.accept(
+                tx, members.named(tx, "Bob"), trades.by_subject(tx, known.subject)
+            )
+        )
+
+
+@pytest.fixture
+async def four() -> Four:
+    made = Four()
+    await made.settle_down()
+    return made
+
+
+def at(village: Village, known: Trade) -> Trade:
+    return village.look(lambda view: trades.by_subject(view, known.subject))
+
+
+def agree(*villages: Village) -> None:
+    for village in villages:
+        audit(View(village.conn))
+
+
+async def test_four_seats_decide(four: Four) -> None:
+    known = four.propose()
+    assert [seat.village for seat in known.terms.seats] == [A, B, C, D]
+    await four.a.client.exchange(B)
+    four.accept(known)
+    await four.settle_down()
+    assert {at(four.a, known).status, at(four.b, known).status} == {"SETTLED"}
+    for village in four.all:
+        opened = village.look(lambda view: councils.named(view, known.subject))
+        assert opened.certificate is not None and opened.certificate.value == "COMMIT"
+    made = four.a.look(lambda view: trade_escrow.receipt(view, at(four.a, known)))
+    assert receipt.verify(receipt.decode(receipt.encode(made))) == known.terms
+    agree(*four.all)
+
+
+def decided(village: Village, known: Trade) -> str:
+    opened = village.look(lambda view: councils.named(view, known.subject))
+    return opened.certificate.value if opened.certificate else ""
+
+
+async def accepted(four: Four) -> Trade:
+    """Return a trade that B has accepted, of which A has not heard yet."""
+    known = four.propose()
+    await four.a.client.exchange(B)
+    four.accept(known)
+    return known
+
+
+async def test_a_withdrawn_offer_is_aborted(four: Four) -> None:
+    known = await accepted(four)
+    four.a.now(lambda tx: trade_escrow.cancel(tx, members.named(tx, "Alice"), at(four.a, known)))
+    await four.settle_down()
+    assert (at(four.a, known).status, at(four.b, known).status) == ("CANCELLED", "ABORTED")
+    assert {decided(each, known) for each in four.all} == {"ABORT"}
+    made = four.b.look(lambda view: trade_escrow.receipt(view, at(four.b, known)))
+    assert receipt.verify(receipt.decode(receipt.encode(made))) == known.terms
+    agree(*four.all)
+
+
+async def test_a_dead_proposer_holds_nobody(four: Four) -> None:
+    """Once the deadline is over, f + 1 of the others say that its hold is absent."""
+    known = await accepted(four)
+    others = (four.b, four.c, four.d)
+    await four.settle_down(others)
+    assert at(four.b, known).status == "ACCEPTED"
+    four.world.now_ms = known.terms.deadline_minute * 60_000 + councils.ABSENT_AFTER_MS
+    for village in others:
+        village.now(trade_escrow.wake)
+    await four.settle_down(others)
+    for _ in range(3):  # the proposer of a round may be the one that is dead
+        if not decided(four.b, known):
+            four.world.now_ms += 20_000
+            for village in others:
+                village.now(trade_escrow.wake)
+            await four.settle_down(others)
+    assert {decided(each, known) for each in others} == {"ABORT"}
+    assert at(four.b, known).status == "ABORTED"
+    agree(*others)
+    await four.settle_down()
+    assert (at(four.a, known).status, decided(four.a, known)) == ("EXPIRED", "ABORT")
+    agree(*four.all)
+
+
+async def test_one_dead_seat_of_four_stops_nothing(four: Four) -> None:
+    known = await accepted(four)
+    others = (four.a, four.b, four.d)
+    await four.settle_down(others)
+    assert {at(four.a, known).status, at(four.b, known).status} == {"SETTLED"}
+    await four.settle_down()
+    assert decided(four.c, known) == "COMMIT"
+    agree(*four.all)
+
+
+async def test_two_dead_seats_block_and_nothing_is_lost(four: Four) -> None:
+    known = await accepted(four)
+    await four.settle_down((four.a, four.b))
+    assert {at(four.a, known).status, at(four.b, known).status} == {"HELD"}
+    agree(four.a, four.b)
+    await four.settle_down()
+    assert {at(four.a, known).status, at(four.b, known).status} == {"SETTLED"}
+    agree(*four.all)
+
+
+async def test_seats_that_only_the_parties_join(four: Four) -> None:
+    """C and D never speak with each other: what either says is passed on."""
+    known = await accepted(four)
+    for _ in range(12):
+        for one, other in ((A, B), (A, C), (A, D), (B, C), (B, D)):
+            await four.world.villages[one].client.exchange(other)
+            await four.world.villages[other].client.exchange(one)
+    assert {decided(each, known) for each in four.all} == {"COMMIT"}
+    agree(*four.all)
+
+
+# Random federations of four
+
+STORIES: Final = 60
+MUST_HAPPEN: Final = (
+    "from SETTLED",
+    "to SETTLED",
+    "from ABORTED",
+    "to ABORTED",
+    "decided COMMIT",
+    "decided ABORT",
+    "absent",
+    "wake",
+    "lost request",
+    "lost answer",
+    "repeated request",
+    "replayed message",
+    "crossing exchanges",
+    "clock an hour off",
+    "late healing",
+    "restart",
+    *(f"crash {point}" for point in CRASH_POINTS),
+)
+
+
+def test_random_federations_of_four() -> None:
+    happened: Counter[str] = Counter()
+    for seed in range(STORIES):
+        happened += play(seed)[0]
+    assert not [what for what in MUST_HAPPEN if not happened[what]]
