@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from edge.core import limits, names
+from edge.core.council import quorum
 from edge.core.names import TOKEN, TOKEN_DECIMALS
 from edge.core.trade import Addressed, Quantity, Role, Status, Terms
 
@@ -14,6 +15,11 @@ _FREE = "{Your} {gives} {are} free again."
 _ENDS_ITSELF = (
     "This ends by itself as soon as that box is reached; until then no clock ends it, and neither "
     "side can take it back."
+)
+_BY_COUNCIL = (
+    "Any {deciding} decide it together. This ends by itself as soon as they have reached each "
+    "other; neither side can take it back, and if the other village never confirms, what is held "
+    "comes back soon after {deadline}."
 )
 _BOUND = (
     "Both villages are bound, and {your} {gives} {are} held. Waiting for the box of {village} to "
@@ -155,6 +161,8 @@ def describe(
     if (role, status, addressed) == ("to", Status.PENDING, "nobody"):
         sentence = _TO_NOBODY
     waits = status in (Status.ACCEPTED, Status.HELD)
+    if len(terms.seats) > 2:
+        sentence = sentence.replace(_ENDS_ITSELF, _BY_COUNCIL)
     if role == "from" and status is Status.PENDING and not told:
         sentence, waits = sentence + _UNREACHED, True
     elif role == "from" and status is Status.PENDING and addressed == "name":
@@ -182,6 +190,7 @@ def describe(
         come="comes" if one else "come",
         deadline=deadline or when(moment(terms.deadline_minute * limits.MINUTE_MS)),
         silent_since=silent_since,
+        deciding=deciding_text(terms),
         reason=reason or "it came to nothing",
     )
 
@@ -236,6 +245,13 @@ def gives_text(terms: Terms, role: Role) -> str:
     if fee and not quantity.amount:
         return f"fee of {token_text(fee)}"
     return quantity_text(quantity) + (f" and the fee of {token_text(fee)}" if fee else "")
+
+
+def deciding_text(terms: Terms) -> str:
+    """Return who decides a trade: `3 of the 4 villages A, B, C and D`."""
+    *others, last = [seat.village for seat in terms.seats]
+    count = len(terms.seats)
+    return f"{quorum(count)} of the {count} villages {', '.join(others)} and {last}"
 
 
 def quantity_text(quantity: Quantity) -> str:

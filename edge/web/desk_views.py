@@ -235,6 +235,8 @@ def waits_for(found: Trade) -> str:
     """Return who has to do something next."""
     if found.status in ENDED:
         return "nobody: it has ended"
+    if found.status is not Status.PENDING and len(found.terms.seats) > 2:
+        return f"any {words.deciding_text(found.terms)}"
     if found.status is not Status.PENDING or (found.role == "from" and not found.told):
         return f"the box of {found.neighbour}"
     if found.role == "from":

@@ -157,7 +157,7 @@ def a_cosignature_is_sent_without_being_stored(patch: Patch) -> None:
         line = checkpoint.cosign(signed, own.village, own.key, tx.stamp_ms // 1000)
         kept[log, own.village] = CosignatureLine(signed.size, line.to_text())
 
-    patch.setattr(logs, "_cosign", cosign)
+    patch.setattr(logs, "cosign", cosign)
     patch.setattr(logs, "cosignature_for", lambda view, log, village: kept.get((log, village)))
 
 

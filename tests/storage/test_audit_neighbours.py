@@ -95,7 +95,7 @@ def test_a_lie_is_named(a: sqlite3.Connection, lie: str) -> None:
 
 def test_a_missing_trigger_is_named(a: sqlite3.Connection) -> None:
     """A copy from which the tests took the triggers that forbid to change the log."""
-    with pytest.raises(AuditDifference, match="the schema's trigger checkpoint_fixed"):
+    with pytest.raises(AuditDifference, match="the schema's trigger ballot_fixed"):
         audit(View(a))
 
 

@@ -422,7 +422,7 @@ def test_a_resource_without_decimals_has_none(village: Village) -> None:
         (
             lambda tx: desk.consume(tx, "Alice", "Flour", "5.001"),
             LimitExceeded,
-            "Alice does not have enough FLOUR",
+            "Alice does not have enough Flour",
         ),
         (
             lambda tx: desk.pay(tx, "Dave", "Carol", "1"),
@@ -564,7 +564,7 @@ def test_one_panel_is_not_sold_twice() -> None:
             tx, members.named(tx, "Bob"), trades.by_subject(tx, proposed[2].subject)
         ),
     )
-    assert error.detail == "Bob does not have enough SOLAR-PANEL"
+    assert error.detail == "Bob does not have enough Solar Panel"
     refused(b, lambda tx: desk.consume(tx, "Bob", "Solar Panel", "1"))
     villages.sync(a, b)
     assert [trades.by_subject(b.view, trade.subject).status for trade in proposed] == [

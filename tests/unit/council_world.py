@@ -110,7 +110,7 @@ class Seat:
     def turn(self) -> None:
         """Do what is due; store; say it."""
         if not self.up:
-            return
+            return None
         was = self.state.round
         said: Sequence[Vote | Proposal] = ()
         if self.certificate is None:
@@ -176,10 +176,10 @@ class Liar:
         self.locked: set[tuple[int, str]] = set()
         self.other: Value | None = None  # than the one that an honest seat is locked on
         self.faces: list[Seat] = []
-        others = [other for other in world.shuffled if other != village]
+        others = [other for other in world.villages if other != village]
         if self.manner == "two faces":
-            self._put_on(others[::2], "COMMIT")
-            self._put_on(others[1::2], "ABORT")
+            self._put_on([other for other in others if world.side.get(other) != 1], "COMMIT")
+            self._put_on([other for other in others if world.side.get(other) != 0], "ABORT")
         elif self.manner == "forgetful":
             self._put_on(others, rng.choice(VALUES))
             self.faces[0].forgets = True
@@ -197,27 +197,34 @@ class Liar:
 
     def _answer(self, seat: Seat, word: Vote | Proposal) -> None:
         rng = self.world.rng
-        if isinstance(word, Proposal):
-            if self.manner != "locks":
-                self._vote("prevote", word.round, word.value)
-        elif self.manner == "locks":
-            self._lock(word)
-        elif self.manner == "helps":
-            self._vote(word.step, word.round, word.value, first=seat.village)
-            if rng.random() < 0.3:
-                self._vote("precommit", word.round, word.value, first=seat.village)
-        elif self.manner == "wild":
-            round_ = max(0, word.round + rng.randint(-2, 2))
-            self._vote(rng.choice(STEPS), round_, rng.choice((*VALUES, None)))
-        elif rng.random() < 0.2:
-            self._vote("prevote", rng.choice((word.round + 1, word.round + 3, 9_999)), None)
+        if isinstance(word, Vote):
+            {"locks": self._lock, "helps": self._help, "wild": self._rave, "far": self._lead}[
+                self.manner
+            ](seat, word)
+        elif self.manner != "locks":
+            self._vote("prevote", word.round, word.value)
         for round_ in (word.round, word.round + 1):
             if self.world.subject.proposer(round_) == self.village:
                 self._propose(round_)
         if self.past and rng.random() < 0.1:
             self._send(rng.choice(self.past), rng.choice(self.world.villages))
 
-    def _lock(self, word: Vote) -> None:
+    def _help(self, seat: Seat, word: Vote) -> None:
+        self._vote(word.step, word.round, word.value, first=seat.village)
+        if self.world.rng.random() < 0.3:
+            self._vote("precommit", word.round, word.value, first=seat.village)
+
+    def _rave(self, _: Seat, word: Vote) -> None:
+        rng = self.world.rng
+        round_ = max(0, word.round + rng.randint(-2, 2))
+        self._vote(rng.choice(STEPS), round_, rng.choice((*VALUES, None)))
+
+    def _lead(self, _: Seat, word: Vote) -> None:
+        rng = self.world.rng
+        if rng.random() < 0.2:
+            self._vote("prevote", rng.choice((word.round + 1, word.round + 3, 9_999)), None)
+
+    def _lock(self, _: Seat, word: Vote) -> None:
         """Make one seat precommit what no other seat will, by a prevote for its eyes alone."""
         alone = self.world.villages[hash((word.round, self.world.seed)) % len(self.world.villages)]
         if word.step == "prevote" and word.value and (word.round, alone) not in self.locked:
@@ -280,13 +287,13 @@ class Liar:
 class World:
     """One seed's council. `run` plays it to its end, or raises LawBroken."""
 
-    def __init__(self, seed: int, story: Story = "any", *, keeps_every_word: bool = True) -> None:
+    keeps_every_word = True  # of a liar that says two
+
+    def __init__(self, seed: int, story: Story = "any") -> None:
         self.seed, self.story, self.rng = seed, story, random.Random(seed)
-        self.keeps_every_word = keeps_every_word
         rng = self.rng
         count = {"any": rng.choice((4, 4, 7)), "locks": 4, "torn": 7}[story]
         self.villages = list(KEYS)[:count]
-        self.shuffled = rng.sample(self.villages, count)
         self.manner = {"any": rng.choice(MANNERS), "locks": "locks", "torn": "two faces"}[story]
         seats = tuple(council.Seat(village, KEYS[village].public) for village in self.villages)
         self.subject = Subject(NETWORK, ID, seats, rng.choice((0, 600)))
@@ -314,6 +321,10 @@ class World:
         count = rng.choice((liars_max, liars_max, liars_max, 0))
         faulty = rng.sample(self.villages, count if self.story == "any" else liars_max)
         dead = {village for village in faulty if self.story == "any" and rng.random() < 0.15}
+        honest = [
+            each for each in rng.sample(self.villages, len(self.villages)) if each not in faulty
+        ]
+        self.side = {village: at % 2 for at, village in enumerate(honest)}
         self.liars = [Liar(self, village) for village in faulty if village not in dead]
         lying = {liar.village for liar in self.liars}
         self.honest = [Seat(self, each) for each in self.villages if each not in lying]
@@ -331,7 +342,9 @@ class World:
         if self.story != "any":
             values = rng.choice((VALUES, VALUES[::-1]))
         self.real = frozenset(values)
-        contested = len(values) == 2 and rng.random() < {"any": 0.7, "locks": 1, "torn": 0}[self.story]
+        contested = (
+            len(values) == 2 and rng.random() < {"any": 0.7, "locks": 1, "torn": 0}[self.story]
+        )
         if contested:
             self.loss_of_proof = 0.95
             self.heals_ms = max(self.heals_ms, 60_000)
@@ -412,7 +425,6 @@ class World:
             if packet.sender in seat.hears:
                 checked = {k: m for k, m in packet.messages.items() if self._holds(m)}
                 seat.hear(Packet(packet.sender, checked))
-                self.note_lost(packet, to, packet.messages.keys() - checked)
 
     def _holds(self, message: Message) -> bool:
         """Nobody can show proof of what is not so, and proof is long: it may not arrive yet."""
@@ -439,13 +451,15 @@ class World:
             sides = 2 if self.story == "torn" else self.rng.choice((1, 2, 2, 3))
             self._parted = {village: self.rng.randrange(sides) for village in self.villages}
             if self.story == "torn":
-                self._parted = {village: at % 2 for at, village in enumerate(self.shuffled)}
+                self._parted = self.side
             self._at(self.now_ms + self.rng.randint(500, 60_000), self._part)
 
     def _meet(self, seat: Seat) -> None:
         if self.now_ms < self.heals_ms:
             if seat.up:
-                seat.tell(self.rng.choice(seat.hears), greet=True)
+                other = self.rng.choice(seat.hears)
+                seat.told[other].difference_update(("evidence", value) for value in VALUES)
+                seat.tell(other, greet=True)
             self._at(self.now_ms + self.rng.randint(5_000, 60_000), lambda: self._meet(seat))
 
     def _prove(self, seat: Seat, value: Value) -> None:

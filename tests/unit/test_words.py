@@ -106,6 +106,18 @@ def test_a_bound_trade_says_that_no_clock_ends_it(role: Role) -> None:
     assert DEADLINE not in text
 
 
+@pytest.mark.parametrize("status", [Status.ACCEPTED, Status.HELD])
+def test_a_trade_that_a_council_decides_says_who_does(status: Status) -> None:
+    seats = (*terms().seats, Seat("ose-texas-001", bytes(32)), Seat("ose-vermont-001", bytes(32)))
+    text = said("to", status, msgspec.structs.replace(terms(), seats=seats))
+    assert (
+        "Any 3 of the 4 villages ose-missouri-001, ose-california-001, ose-texas-001 and "
+        "ose-vermont-001 decide it together." in text
+    )
+    assert f"what is held comes back soon after {DEADLINE}" in text
+    assert "until then no clock" not in text
+
+
 def test_one_is_and_several_are() -> None:
     one, two = terms(), terms(request=Quantity("SOLAR-PANEL", "resource", 0, 2))
     assert "Your 1 Solar Panel is free again." in said("to", Status.ABORTED, one)
