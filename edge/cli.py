@@ -18,10 +18,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import uvloop
-
 from edge import __version__, app, asked, commands, control, shown
-from edge.appliance import streams
+from edge.appliance import event_loop, streams
 from edge.appliance.watchdog import Supervisor
 from edge.config import FOLDER_VARIABLE, VillageSettings, check_environment, load
 from edge.core import names, receipt
@@ -487,7 +485,7 @@ def _loop(main_: Callable[[], Awaitable[T]]) -> T:
     async def run() -> T:
         return await main_()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=event_loop.new) as runner:
         return runner.run(run())
 
 

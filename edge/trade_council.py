@@ -162,9 +162,12 @@ def speak(view: View, village: str, room: int) -> list[tuple[CouncilMessage, int
     """Return what another seat lacks, of at most `room` subjects, each with the stamp up to which
     it then has all."""
     said = []
-    for subject, told_ms in councils.due(view, village, room):
+    for subject, told_ms, asks in councils.due(view, village, room):
         opened = councils.named(view, subject)
-        said.append((_message(view, opened, village, told_ms), opened.changed_ms))
+        message = _message(view, opened, village, told_ms)
+        if asks and opened.certificate is None:
+            message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
+        said.append((message, opened.changed_ms))
     return said
 
 
@@ -279,6 +282,8 @@ def _advance(tx: Tx, opened: Opened) -> bool:
         councils.keep_vote(tx, current, vote)
     if moved.proposals or moved.votes:
         councils.note_news(tx, opened, urgent=True)
+    if moved.state.round > opened.state.round + 1:
+        councils.ask_anew(tx, opened)
     return moved.certificate is not None and _decide(tx, opened, moved.certificate)
 
 

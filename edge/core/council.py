@@ -326,15 +326,8 @@ class _Turn:
         self._proposed: list[Proposal] = []
 
     def run(self) -> Moved:
-        rules = (
-            self._begin,
-            self._skip,
-            self._learn,
-            self._propose,
-            self._prevote,
-            self._lock,
-            self._wait,
-        )
+        first = (self._begin, self._skip, self._learn, self._propose)
+        rules = (*first, self._prevote, self._lock, self._wait)
         certificate = self._decision()
         while certificate is None and any(rule() for rule in rules):
             certificate = self._decision()
@@ -410,7 +403,7 @@ class _Turn:
         if proposal is not None and proposal.value in self._known.provable:
             before = proposal.valid_round
             if before < 0 or self._has_quorum(before, "prevote", proposal.value):
-                may = state.locked in (None, proposal.value) or 0 <= state.locked_round <= before
+                may = state.locked in (None, proposal.value) or state.locked_round <= before
                 self._vote("prevote", proposal.value if may else None)
                 return True
         if self._is_over(state.propose_ms):

@@ -19,7 +19,7 @@ from edge.errors import Malformed, TooLarge, WrongVersion
 
 T = TypeVar("T")
 Withdrawn = Literal["rejected", "cancelled", "expired"]
-UNKNOWN_ROUND: Final = -2  # of a subject that is not known
+UNKNOWN_ROUND: Final = -2  # whoever says it wants to be told everything
 ROUNDS_SAID_MAX: Final = 4  # of a subject, in one message
 PROOFS_MAX: Final = 4  # each party's hold, and the proposer's no-hold
 
@@ -76,7 +76,7 @@ class CouncilMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one seat tells another of a subject: what it has come to hold since the last time, of a
     set of signed messages that only grows.
 
-    `round`: the one that the sender is in, -1 before the first, -2 if it does not know the subject.
+    `round`: the one that the sender is in, -1 before the first, -2 if it wants to be told all.
     Once there is a certificate, that is all that is said.
     """
 

@@ -1,12 +1,13 @@
 """Subjects that a council decides, in the database of one of its seats: a set of signed messages
 that only grows, this seat's state, and how much of it each other seat has."""
 
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, Literal
 
 import msgspec
 
 from edge.core import canonical, council, limits, trade, valid
-from edge.core.council import Certificate, Proposal, State, Subject, Value, Vote
+from edge.core.council import Certificate, Proposal, State, Step, Subject, Value, Vote
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
 from edge.core.valid import Absent
@@ -42,6 +43,9 @@ class Opened(msgspec.Struct, frozen=True):
 _COLUMNS: Final = (
     "SELECT terms, from_signature, to_signature, opened_ms, state, certificate, changed_ms"
     " FROM subject"
+)
+_BALLOTS: Final = (
+    "SELECT village, round, step, value, signature FROM ballot WHERE subject = ? AND kept_ms > ?"
 )
 _certificate_codec = canonical.Codec(Certificate, "certificate", 8_192)
 _evidence_codec = canonical.Codec(Evidence, "evidence", 256 * 1024)
@@ -117,13 +121,7 @@ def provable(view: View, opened: Opened) -> frozenset[Value]:
 
 
 def votes(view: View, subject: bytes, since_ms: int = -1) -> list[Vote]:
-    rows = view.all(
-        "SELECT village, round, step, value, signature FROM ballot WHERE subject = ?"
-        " AND kept_ms > ? ORDER BY round, step, village",
-        subject,
-        since_ms,
-    )
-    return [Vote(*row) for row in rows]
+    return _votes(view.all(f"{_BALLOTS} ORDER BY round, step, village, value", subject, since_ms))
 
 
 def proposals(view: View, subject: bytes, since_ms: int = -1) -> list[Proposal]:
@@ -171,33 +169,39 @@ def is_proven(view: View, subject: bytes, village: str) -> bool:
 
 
 def keep_vote(tx: Tx, opened: Opened, vote: Vote) -> bool:
-    """Keep a checked vote. Of two values a seat's first word stays, and both are kept as
-    misbehaviour."""
+    """Keep a checked vote. A liar's two values in one round and step both count, since an honest
+    seat may have acted on either; they are misbehaviour."""
     _note_reached(tx, opened, vote.village, vote.round)
     if vote.round > opened.state.round + ROUNDS_AHEAD_MAX:
         return False
-    row = tx.one(
-        "SELECT village, round, step, value, signature FROM ballot"
-        " WHERE subject = ? AND round = ? AND step = ? AND village = ?",
-        opened.id,
-        vote.round,
-        vote.step,
-        vote.village,
-    )
-    if row is not None:
-        return _note_misbehaviour(tx, opened, Vote(*row), vote)
-    tx.run(
+    others = [
+        each
+        for each in _votes(
+            tx.all(
+                f"{_BALLOTS} AND round = ? AND step = ? AND village = ?",
+                opened.id,
+                -1,
+                vote.round,
+                vote.step,
+                vote.village,
+            )
+        )
+        if each.value != vote.value
+    ]
+    added = tx.run(
         "INSERT INTO ballot (subject, round, step, village, value, signature, kept_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         opened.id,
         vote.round,
         vote.step,
         vote.village,
-        vote.value,
+        vote.value or "",
         vote.signature,
         tx.stamp_ms,
     )
-    return True
+    if others:
+        _note_misbehaviour(tx, opened, others[0], vote)
+    return bool(added)
 
 
 def keep_proposal(tx: Tx, opened: Opened, proposal: Proposal) -> bool:
@@ -290,10 +294,13 @@ def note_news(tx: Tx, opened: Opened, *, urgent: bool) -> None:
 # Who has been told
 
 
-def due(view: View, village: str, limit: int) -> list[tuple[bytes, int]]:
-    """Return (subject, told_ms) of those of which another seat lacks something."""
+def due(view: View, village: str, limit: int) -> list[tuple[bytes, int, bool]]:
+    """Return (subject, told_ms, asks) of those of which another seat lacks something; `asks`: it is
+    to say everything again."""
     return view.all(
-        "SELECT subject, told_ms FROM told WHERE village = ? AND due = 1 LIMIT ?", village, limit
+        "SELECT subject, told_ms, asks FROM told WHERE village = ? AND due = 1 LIMIT ?",
+        village,
+        limit,
     )
 
 
@@ -313,7 +320,7 @@ def note_told(tx: Tx, village: str, subject: bytes, changed_ms: int) -> None:
     row = tx.one("SELECT changed_ms > ? FROM subject WHERE subject = ?", changed_ms, subject)
     assert row is not None, "what was said of is kept"
     tx.run(
-        "UPDATE told SET told_ms = max(told_ms, ?), due = ?, urgent = min(urgent, ?)"
+        "UPDATE told SET told_ms = max(told_ms, ?), due = ?, urgent = min(urgent, ?), asks = 0"
         " WHERE village = ? AND subject = ?",
         changed_ms,
         row[0],
@@ -321,6 +328,12 @@ def note_told(tx: Tx, village: str, subject: bytes, changed_ms: int) -> None:
         village,
         subject,
     )
+
+
+def ask_anew(tx: Tx, opened: Opened) -> None:
+    """Note that every other seat is to say again what was too far ahead to be kept."""
+    tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
+    tx.run("UPDATE told SET due = 1, urgent = 1, asks = 1 WHERE subject = ?", opened.id)
 
 
 def tell_anew(tx: Tx, village: str, subject: bytes) -> None:
@@ -379,6 +392,13 @@ def _note_misbehaviour(
             tx.stamp_ms,
         )
     return False
+
+
+def _votes(rows: Iterable[tuple[str, int, Step, Value | Literal[""], bytes]]) -> list[Vote]:
+    return [
+        Vote(village, round_, step, value or None, signature)
+        for village, round_, step, value, signature in rows
+    ]
 
 
 def _opened(row: tuple[Any, ...]) -> Opened:

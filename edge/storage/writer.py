@@ -10,9 +10,10 @@ from edge.errors import DiskFull, PeerError
 from edge.storage import database, logs
 from edge.storage.tx import OWN_LOG, Head, Identity, Tx, View
 
-_LAST_CHANGE = (  # each of these has an index that holds its changed_ms
+_LAST_CHANGE = (  # each of these has an index that holds its changed_ms, or finds the few rows
     "SELECT coalesce(max(changed_ms), 0) FROM (SELECT max(changed_ms) AS changed_ms FROM trade"
-    " UNION ALL SELECT max(changed_ms) FROM deal UNION ALL SELECT max(changed_ms) FROM listing)"
+    " UNION ALL SELECT max(changed_ms) FROM deal UNION ALL SELECT max(changed_ms) FROM listing"
+    " UNION ALL SELECT max(changed_ms) FROM subject WHERE certificate IS NULL)"
 )
 Write = Callable[[Tx], Any]
 Outcome = tuple[Any, BaseException | None]  # result, or the error that was raised instead
@@ -141,8 +142,8 @@ def _stored_head(view: View) -> Head:
 
 
 def last_stamp_ms(view: View) -> int:
-    """Return the greatest stamp that the own log, the trades and the listings show, 0 for an empty
-    log."""
+    """Return the greatest stamp that the own log, the trades, what councils have still to decide,
+    and the listings show, 0 for an empty log."""
     size = logs.size_of(view, OWN_LOG)
     if size == 0:
         return 0

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from edge import commands, trade_escrow
-from edge.core import limits, trade
+from edge.core import limits, trade, words
 from edge.core.trade import NOTHING, Quantity, Terms
 from edge.core.words import describe
 from edge.errors import Malformed
@@ -51,6 +51,7 @@ def card_of(seen: TradeView) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("edge.web"), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    environment.globals["nothing"] = words.NOTHING
     environment.globals["form_id"] = lambda: "0" * 32
     source = '{% import "parts.html" as parts with context %}{{ parts.card(trade, "token") }}'
     return environment.from_string(source).render(trade=seen)
@@ -77,7 +78,7 @@ def card_of(seen: TradeView) -> str:
             "Accept: give 100.00 AT, get 1 Solar Panel",
             "your 100.00 AT are held",
         ),
-        ({"request": NOTHING}, "Accept: give nothing, get 1 Solar Panel", "a gift to you"),
+        ({"request": NOTHING}, "Accept the gift: 1 Solar Panel", "a gift to you"),
     ],
 )
 def test_what_accepting_costs_is_on_the_button(

@@ -3,8 +3,7 @@ neighbours hear of nothing."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pytest
@@ -12,12 +11,9 @@ import pytest
 from edge import trade_escrow
 from edge.core import registry
 from edge.core.crypto import SecretKey
-from edge.core.messages import SubjectMessage
 from edge.errors import AuditDifference, Malformed, Unreachable
 from edge.federation_client import FederationClient
 from edge.storage import audit, neighbours
-from edge.storage.neighbours import Neighbour
-from edge.storage.tx import View
 from edge.transport.client import Endpoint, PeerClient, Timeouts
 from tests.integration.boxes import until
 from tests.integration.liar import LIAR, Liar, digest, honest_village
@@ -78,45 +74,15 @@ class Faulty:
         raise ValueError("nobody has thought of this")
 
 
-class Silent(Faulty):
-    """A neighbour that is not there."""
-
-    async def answer(self, village: str, body: bytes) -> bytes:
-        self.tried += 1
-        raise Unreachable("nobody is there")
-
-
-class Speechless:
-    """The trades, but for a fault when it is asked whether the liar waits for a word."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(trade_escrow, name)
-
-    def speak(
-        self, view: View, neighbour: Neighbour, about: Iterable[bytes] | None = None, turn: int = 0
-    ) -> list[tuple[SubjectMessage, int]]:
-        if about is None and neighbour.village == LIAR:
-            raise ValueError("nobody has thought of this either")
-        return trade_escrow.speak(view, neighbour, about or (), turn)
-
-
-FAULTS: dict[str, tuple[Callable[[], Faulty], Any]] = {
-    "while it is talked with": (Faulty, trade_escrow),
-    "after it was not there": (Silent, Speechless()),
-}
-
-
-@pytest.mark.parametrize("when", FAULTS)
-async def test_a_fault_with_one_neighbour(when: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_with_one_neighbour(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged and tried again; the others are talked with meanwhile."""
-    make, subjects = FAULTS[when]
     honest = honest_village()
     Liar(honest)
     third = honest.world.village(THIRD)
     honest.world.befriend(honest, third)
-    faulty = honest.world.strangers[LIAR] = make()
+    faulty = honest.world.strangers[LIAR] = Faulty()
     transport = SimulatedTransport(honest)
-    client = FederationClient(honest.runner, transport, subjects, honest.rng.randbytes, 0.01)
+    client = FederationClient(honest.runner, transport, trade_escrow, honest.rng.randbytes, 0.01)
     with caplog.at_level(logging.INFO):
         running = asyncio.create_task(client.run())
         heard = exchanges(honest)

@@ -347,7 +347,7 @@ async def _raw(village: Village, path: str, headers: dict[str, str]) -> tuple[by
 async def test_visitors_who_search_keep_nobody_out(
     village: Village, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many search at once, one does, some wait, the rest are told to; members see theirs."""
+    """However many do, one is served, some wait, the rest are told to; members see theirs."""
     search, go_on, begun = listings.search, threading.Event(), threading.Event()
 
     def slow(view: View, query: Query, *more: int) -> list[Listed]:

@@ -18,6 +18,7 @@ from edge.errors import BoxError, Unreachable
 from edge.federation_client import FederationClient
 from edge.storage import councils
 from edge.storage.councils import Opened
+from edge.storage.tx import View
 from tests.simulation.world import SimulatedTransport, Village, World
 
 Twist = Callable[["Liar", Village, str, Exchange], Exchange]
@@ -35,6 +36,8 @@ class Liar:
     ) -> None:
         self.world: World = first.world
         self.name, self.key, self.rng = first.name, first.key, first.rng
+        self.world.villages.pop(self.name, None)
+        self.world.strangers[self.name] = self
         self.manners, self.rate = tuple(manners), rate
         self.faces = [first, *(twin_of(first) for _ in range(faces - 1))]
         self.shown: dict[str, Village] = {}  # to whom which face
@@ -44,8 +47,6 @@ class Liar:
             face.client = FederationClient(
                 face.runner, _Twisting(self, face), trade_escrow, face.rng.randbytes
             )
-        self.world.villages.pop(self.name, None)
-        self.world.strangers[self.name] = self
 
     def face_for(self, village: str) -> Village:
         return self.shown.get(village, self.faces[0])
@@ -94,11 +95,8 @@ class Liar:
         rows = face.conn.execute(
             "SELECT subject FROM subject WHERE certificate IS NULL ORDER BY opened_ms, subject"
         ).fetchall()
-        return [
-            opened
-            for (subject,) in rows
-            if (opened := face.look(lambda view, s=subject: councils.named(view, s)))  # type: ignore[misc]
-        ]
+        view = View(face.conn)
+        return [councils.named(view, subject) for (subject,) in rows]
 
 
 class _Twisting(SimulatedTransport):
@@ -120,6 +118,7 @@ def twin_of(village: Village) -> Village:
     twin = Village(village.world, village.name)
     assert twin.key.public == village.key.public
     village.conn.backup(twin.conn)
+    twin.start()
     return twin
 
 
@@ -149,7 +148,7 @@ def help_one(liar: Liar, face: Village, village: str, message: Exchange) -> Exch
     why this one is locked."""
     said = []
     for opened in liar.open_subjects(face):
-        heard = face.look(lambda view, id_=opened.id: councils.votes(view, id_))  # type: ignore[misc]
+        heard = councils.votes(View(face.conn), opened.id)
         chosen = [vote for vote in heard if vote.value and liar.rng.random() < 0.5]
         votes = [liar.vote(opened, vote.round, vote.step, vote.value) for vote in chosen]
         said.append(_about(opened, votes=tuple(votes[:8])))

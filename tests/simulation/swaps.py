@@ -382,19 +382,21 @@ class Story:
     def _is_quiet(self) -> bool:
         """Nothing is left to say on any trade or listing, and each has the other's whole log."""
         sizes = {v.name: v.look(lambda view: logs.size_of(view, OWN_LOG)) for v in self.all}
-        whole = all(
-            logs.size_of(View(village.conn), copy.log) == sizes[copy.village]
+        copies = [
+            (View(village.conn), copy)
             for village in self.all
             for copy in village.look(neighbours.everyone)
-        )
+            if copy.village in sizes
+        ]
+        whole = all(logs.size_of(view, copy.log) == sizes[copy.village] for view, copy in copies)
         told = not any(
             listings.changed(
                 View(self.world.villages[copy.village].conn), copy.village, copy.listings_have
             )
-            for village in self.all
-            for copy in village.look(neighbours.everyone)
+            for _, copy in copies
         )
-        return whole and told and not self._count("closed = 0")
+        among = ", ".join(f"'{name}'" for name in sizes)
+        return whole and told and not self._count(f"closed = 0 AND neighbour IN ({among})")
 
     def _count(self, condition: str) -> int:
         sql = f"SELECT count(*) FROM trade WHERE {condition}"

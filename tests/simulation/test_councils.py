@@ -164,6 +164,22 @@ async def test_two_dead_seats_block_and_nothing_is_lost(four: Four) -> None:
     agree(*four.all)
 
 
+async def test_a_clock_that_goes_back_in_a_restart_hides_nothing(four: Four) -> None:
+    """What a seat says after it is said under stamps that are later than all before."""
+    known = await accepted(four)
+    await four.a.client.exchange(B)
+    four.world.now_ms += 60_000
+    for one, other in ((A, C), (A, D), (B, C), (B, D)):
+        await four.world.villages[one].client.exchange(other)
+    assert decided(four.a, known) == decided(four.b, known) == ""
+    for village in (four.a, four.b):
+        village.offset_ms = -3_600_000
+        village.start()
+    await four.settle_down()
+    assert {decided(each, known) for each in four.all} == {"COMMIT"}
+    agree(*four.all)
+
+
 async def test_seats_that_only_the_parties_join(four: Four) -> None:
     """C and D never speak with each other: what either says is passed on."""
     known = await accepted(four)

@@ -491,8 +491,8 @@ class World:
 
     def _heal(self) -> None:
         """From here on every packet arrives, and whoever is to live is up. The bound: the greatest
-        round so far, or the first whose waits are long for this network; f rounds of liars; and one
-        more in which everyone has heard of every lock, and one that was under way."""
+        round so far, or the first whose waits are long for this network; then the one under way and
+        f of liars, at most."""
         window_s = self.subject.window_s
         for seat in self.alive:
             self.restart(seat)
@@ -505,7 +505,7 @@ class World:
             for round_ in range(99)
             if council.TIMEOUT_MS << round_ >= 4 * self.delay_after_ms
         )
-        self.rounds_until = max(began, slow) + self.liars_max + 2
+        self.rounds_until = max(began, slow) + self.liars_max + 1
         waits = sum(_wait_ms(round_, window_s) for round_ in range(began, self.rounds_until + 1))
         self.ends_ms = self.now_ms + 3 * waits + 20 * self.delay_after_ms
 

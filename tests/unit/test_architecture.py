@@ -64,7 +64,7 @@ OWNERS: Final = {
     "secrets": ("edge.appliance.randomness",),
     "sqlite3": ("edge.storage",),
     "time": ("edge.appliance.clock",),
-    "uvloop": ("edge.cli",),
+    "uvloop": ("edge.appliance.event_loop",),
     "yarl": ("edge.transport", "edge.web", "edge.federation_hub", "edge.control", "edge.app"),
     "zeroconf": ("edge.discovery",),
 }

@@ -52,10 +52,10 @@ CREATE TABLE ballot (
     round     INTEGER NOT NULL,
     step      TEXT NOT NULL CHECK (step IN ('prevote', 'precommit')),
     village   TEXT NOT NULL,
-    value     TEXT, -- NULL: for no value
+    value     TEXT NOT NULL, -- empty: for no value
     signature BLOB NOT NULL,
     kept_ms   INTEGER NOT NULL,
-    PRIMARY KEY (subject, round, step, village)
+    PRIMARY KEY (subject, round, step, village, value) -- a liar may have several, and all count
 ) STRICT, WITHOUT ROWID;
 
 -- A seat's two words where it may only have one: signed, so that anyone can check it.
@@ -76,6 +76,7 @@ CREATE TABLE told (
     reached INTEGER NOT NULL DEFAULT -1, -- the highest round of which it has signed anything
     due     INTEGER NOT NULL DEFAULT 0 CHECK (due IN (0, 1)), -- it lacks something
     urgent  INTEGER NOT NULL DEFAULT 0 CHECK (urgent IN (0, 1)), -- and that does not wait
+    asks    INTEGER NOT NULL DEFAULT 0 CHECK (asks IN (0, 1)), -- it is to say everything again
     PRIMARY KEY (village, subject)
 ) STRICT, WITHOUT ROWID;
 
