@@ -326,7 +326,10 @@ class App:
 
     def _federation_application(self, box: Box, connections: Connections) -> web.Application:
         async def register(message: messages.Register) -> messages.Registered:
-            return await self.store.write(lambda tx: peering.answer(tx, message, box.profile))
+            answered = await self.store.write(lambda tx: peering.answer(tx, message, box.profile))
+            if answered.signature is not None:
+                self.client.kick_all()  # the others learn whom this village trusts now
+            return answered
 
         return FederationRoutes(
             self.identity.village,

@@ -272,13 +272,15 @@ def _trade(commands: _Commands) -> None:
     ):
         made = _asking(trade, name, help_, asked.of_trade(kind), shown.one_trade)
         made.add_argument("trade", help=_TRADE_HELP)
-    _asking(
-        trade,
-        "list",
-        "all trades and what each waits for",
-        lambda a: control.TradeList(),
-        shown.trades,
+    looks: tuple[tuple[str, str, type[control.TradeShow | control.TradeRetry]], ...] = (
+        ("show", "one trade: whom it waits for, and what each village has said", control.TradeShow),
+        ("retry", "speak with its villages now, and show it", control.TradeRetry),
     )
+    for name, help_, look in looks:
+        made = _asking(trade, name, help_, asked.of_trade(look), shown.trade_in_full)
+        made.add_argument("trade", help=_TRADE_HELP)
+    help_ = "all trades and what each waits for"
+    _asking(trade, "list", help_, lambda a: control.TradeList(), shown.trades)
 
 
 def _files(commands: _Commands) -> None:

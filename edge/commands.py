@@ -1,11 +1,12 @@
 """Doing a steward's commands: `run` has one arm for each class of control.py."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
-from edge import desk, market, peering, steward, trade_escrow
+from edge import desk, market, peering, standing, steward, trade_escrow
 from edge.control import (
     AnyCommand,
     AssetApprove,
@@ -31,6 +32,8 @@ from edge.control import (
     TradeList,
     TradePropose,
     TradeReject,
+    TradeRetry,
+    TradeShow,
 )
 from edge.core import invitation, limits, names, receipt, registry, trade, words
 from edge.errors import Refused, WrongState
@@ -65,6 +68,8 @@ async def run(box: Box, command: AnyCommand) -> object:
             return await _propose(box, command)
         case TradeAccept() | TradeReject() | TradeCancel():
             return await _decide(box, command)
+        case TradeRetry():
+            return await _retry(box, command)
         case ImportRegistry():
             return await _import_registry(box, command)
         case _:
@@ -77,6 +82,8 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
             return msgspec.to_builtins(desk.members_listed(view))
         case PeerList():
             return {"neighbours": _neighbours(view), "candidates": _candidates(view)}
+        case TradeShow():
+            return _in_full(view, swaps.named(view, command.trade))
         case TradeList():
             return [swap_shown(view, found) for found in swaps.everyone(view)]
         case Status():
@@ -287,6 +294,24 @@ async def _decide(box: Box, command: TradeAccept | TradeReject | TradeCancel) ->
         return _STEPS[type(command)](tx, member, found)
 
     return await _after_step(box, await box.runner.write(decide))
+
+
+def _in_full(view: View, found: Swap) -> dict[str, object]:
+    """Return a trade with what each seat has said of it; one at home has none."""
+    if isinstance(found, Deal):
+        return deal_shown(view, found) | {"standing": None}
+    how = msgspec.to_builtins(standing.of(view, found))
+    return trade_shown(found) | {"standing": how}
+
+
+async def _retry(box: Box, command: TradeRetry) -> object:
+    """Speak with every seat of a trade now, rather than when it is next due, and show the trade."""
+    found = await box.runner.read(lambda view: swaps.named(view, command.trade))
+    if isinstance(found, Trade):
+        known = await box.runner.read(neighbours.everyone)
+        seats = {seat.village for seat in found.terms.seats} & {each.village for each in known}
+        await asyncio.gather(*(steward.tell(box, village) for village in sorted(seats)))
+    return await box.runner.read(lambda view: _in_full(view, swaps.named(view, command.trade)))
 
 
 async def _after_step(box: Box, moved: Swap) -> object:

@@ -130,6 +130,14 @@ class TradeCancel(Command, frozen=True, tag="trade cancel"):
     trade: str
 
 
+class TradeShow(Command, frozen=True, tag="trade show"):
+    trade: str
+
+
+class TradeRetry(Command, frozen=True, tag="trade retry"):
+    trade: str
+
+
 class TradeList(Command, frozen=True, tag="trade list"):
     pass
 
@@ -172,6 +180,8 @@ AnyCommand = (
     | TradeAccept
     | TradeReject
     | TradeCancel
+    | TradeShow
+    | TradeRetry
     | TradeList
     | Status
     | ExportRegistry

@@ -118,11 +118,13 @@ class FederationClient:
         self._random = random
         self._heartbeat_s = heartbeat_s
         self._peers: dict[str, _Peer] = {}
+        self._is_running = False
         self._news = asyncio.Event()  # of what councils decide: their waits may have changed
         self.known: dict[str, Neighbour] = {}
 
     async def run(self) -> None:
         """Serve all neighbours, those that come later included, until cancelled."""
+        self._is_running = True
         try:
             while True:
                 for neighbour in await self._runner.read(neighbours.everyone):
@@ -133,6 +135,7 @@ class FederationClient:
                     if peer.task is not None and peer.task.done():
                         peer.task.result()  # raises what broke it: a fault of this box
         finally:
+            self._is_running = False
             tasks = [peer.task for peer in self._peers.values() if peer.task is not None]
             for task in tasks:
                 task.cancel()
@@ -186,6 +189,7 @@ class FederationClient:
         if message.sender != village:
             raise Malformed(f"the message says it is from {message.sender[:63]}, signed {village}")
         await self._runner.write(lambda tx: receive(tx, self._subjects, message, None))
+        self._peer(village, start=self._is_running)
         about = [_subject(each) for each in message.subjects]
         said = await self._compose(village, about, message.councils)
         return messages.encode(said.message)

@@ -73,6 +73,27 @@ def trades(answer: Any) -> Iterator[str]:
         yield from one_trade(each)
 
 
+def trade_in_full(answer: Any) -> Iterator[str]:
+    yield from one_trade(answer)
+    how = answer["standing"]
+    if how is None:
+        return
+    yield f"    waits for {how['waits_for']}, since {when(how['since_ms'] // 1000)}"
+    for seat in how["seats"]:
+        said = []
+        if seat["statement"]:
+            proven = "proven" if seat["is_proven"] else "not proven yet"
+            said.append(f"{seat['statement']} ({proven})")
+        if seat["voted"]:
+            said.append(f"voted {seat['voted']}")
+        if not seat["here"]:
+            said.append(f"last heard from {when(seat['last_contact_ms'] // 1000)}")
+        here = " (here)" if seat["here"] else ""
+        yield f"    {seat['village']}{here}: {', '.join(said) or 'nothing said yet'}"
+    if how["decided"]:
+        yield f"    decided: {how['decided']}"
+
+
 def peers(answer: Any) -> Iterator[str]:
     if not answer["neighbours"]:
         yield "No neighbours yet: make an invitation with `village-edge peer invite`."

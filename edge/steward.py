@@ -66,6 +66,8 @@ async def join(box: Box, line: str) -> str:
     answered = messages.decode_registered(answer)
     await box.runner.write(lambda tx: peering.complete(tx, invited, message, answered, box.profile))
     await tell(box, invited.village_id)
+    if box.serving:
+        box.client.kick_all()  # the others learn whom this village trusts now
     return invited.village_id
 
 

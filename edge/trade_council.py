@@ -146,6 +146,14 @@ def refresh(tx: Tx) -> set[bytes]:
     return decided
 
 
+def keep_decision(tx: Tx, subject: bytes, certificate: Certificate) -> None:
+    """Keep a checked certificate that the other party has shown before any seat did, if a council
+    decides this subject."""
+    opened = councils.find(tx, subject)
+    if opened is not None and opened.certificate is None:
+        _decide(tx, opened, certificate)
+
+
 def wake(tx: Tx) -> set[bytes]:
     """Do what time alone has made due; return the subjects that this has decided."""
     decided = set()

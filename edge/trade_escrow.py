@@ -273,6 +273,7 @@ def _take_in(tx: Tx, neighbour: Neighbour, known: Trade, message: SubjectMessage
         council.verify_certificate(message.certificate, *place)
         if trades.first_statement(tx, known.subject, OWN_LOG) is not None:  # else nothing to end
             trades.keep_certificate(tx, known.subject, message.certificate)
+            trade_council.keep_decision(tx, known.subject, message.certificate)
             new = True
     return new
 

@@ -337,11 +337,10 @@ def ask_anew(tx: Tx, opened: Opened) -> None:
 
 
 def tell_anew(tx: Tx, village: str, subject: bytes) -> None:
-    """Note that a seat lacks what it was told: it is behind, or was set back."""
+    """Note that a seat lacks what it was told: it is behind, or was set back. It hears it with what
+    is said next, the answer to its question as a rule: one that always asks keeps nobody busy."""
     tx.run(
-        "UPDATE told SET told_ms = 0, due = 1, urgent = 1 WHERE village = ? AND subject = ?",
-        village,
-        subject,
+        "UPDATE told SET told_ms = 0, due = 1 WHERE village = ? AND subject = ?", village, subject
     )
 
 

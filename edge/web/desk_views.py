@@ -4,11 +4,11 @@ from typing import Final
 
 import msgspec
 
-from edge import desk
+from edge import desk, standing
 from edge.core import limits, words
 from edge.core.accounts import ISSUANCE, TREASURY
 from edge.core.names import TOKEN, amount_text
-from edge.core.trade import ENDED, Status
+from edge.core.trade import Status
 from edge.errors import UnknownMember
 from edge.health import CLOCK_TEXT, Contact, Health, clock_text, disk_text
 from edge.storage import deals, ledger, logs, members, neighbours, trades
@@ -222,26 +222,13 @@ def open_trade(found: Trade) -> OpenTrade:
             told=found.told,
             addressed=found.addressed,
         ),
-        waits_for=waits_for(found),
+        waits_for=standing.waits_for(found),
         since=views.local_time(found.changed_ms),
         proposed=views.local_time(found.created_ms),
         deadline=deadline,
         held=_held(found),
         reason=found.reason,
     )
-
-
-def waits_for(found: Trade) -> str:
-    """Return who has to do something next."""
-    if found.status in ENDED:
-        return "nobody: it has ended"
-    if found.status is not Status.PENDING and len(found.terms.seats) > 2:
-        return f"any {words.deciding_text(found.terms)}"
-    if found.status is not Status.PENDING or (found.role == "from" and not found.told):
-        return f"the box of {found.neighbour}"
-    if found.role == "from":
-        return f"{found.to_user or 'a member'} of {found.neighbour}"
-    return found.to_user if found.member is not None else "nobody: no member here has that name"
 
 
 def _first_steps(view: View) -> list[str]:

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import boxes, ledger, market, table
+from tests.bench import boxes, council, ledger, market, table
 
-BENCHES = {"ledger": ledger.rows, "boxes": boxes.rows, "market": market.rows}
+BENCHES = {
+    "ledger": ledger.rows,
+    "boxes": boxes.rows,
+    "council": council.rows,
+    "market": market.rows,
+}
 RESULTS = Path(".bench/results.json")
 
 

@@ -26,7 +26,7 @@ async def rows(folder: Path) -> list[Row]:
         await seller.start()
         await buyer.start()
         sync_s = await _sync(seller, buyer)
-        trades, written = await _trade(buyer, seller)
+        trades, bytes_written = await _trade(buyer, seller)
         idle = await _idle(buyer)
         buyer.stop()
         began = await _start_s(buyer)
@@ -37,7 +37,7 @@ async def rows(folder: Path) -> list[Row]:
         Row(f"sync of {RECORDS:,} records into a fresh copy", sync_s, "s", 1.0, "less"),
         Row("trade, accepted to both settled, p50", trades[TRADES // 2], "ms", 20, "less"),
         Row("trade, accepted to both settled, p95", trades[TRADES * 95 // 100], "ms"),
-        Row("written to disk for a trade, both boxes", written / TRADES, "bytes"),
+        Row("written to disk for a trade, both boxes", bytes_written / TRADES, "bytes"),
         Row("resident memory, idle after the above", idle[0], "MB", 70, "less"),
         Row("processor, idle", idle[1], "%"),
         Row("start, until the page and port answer", began, "s", 0.6, "less"),
@@ -76,7 +76,7 @@ async def _trade(buyer: RealBox, seller: RealBox) -> tuple[list[float], int]:
     await buyer.ask(control.MemberAdd("Alice", "1234"))
     await buyer.ask(control.Issue("Alice", "900"))
     times: list[float] = []
-    before = _written(buyer) + _written(seller)
+    before = written(buyer) + written(seller)
     for _ in range(TRADES):
         made = await buyer.ask(
             control.TradePropose("Alice", "Bob", seller.village, ("AT", "1"), ("Apple", "1"))
@@ -88,14 +88,14 @@ async def _trade(buyer: RealBox, seller: RealBox) -> tuple[list[float], int]:
         done = await seller.ask(control.TradeAccept(made["id"]))
         times.append((time.perf_counter() - began) * 1_000)
         assert done["status"] == "SETTLED", done
-    return sorted(times), _written(buyer) + _written(seller) - before
+    return sorted(times), written(buyer) + written(seller) - before
 
 
 async def _idle(box: RealBox) -> tuple[float, float]:
     """Return resident megabytes and percent of one core."""
-    began = _processor_s(box)
+    began = processor_s(box)
     await asyncio.sleep(IDLE_S)
-    used = _processor_s(box) - began
+    used = processor_s(box) - began
     status = (_proc(box) / "status").read_text()
     resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(resident.split()[1]) / 1_000, used / IDLE_S * 100
@@ -125,13 +125,13 @@ def _proc(box: RealBox) -> Path:
     return Path("/proc") / str(box.process.pid)
 
 
-def _written(box: RealBox) -> int:
+def written(box: RealBox) -> int:
     text = (_proc(box) / "io").read_text()
     return int(
         next(line for line in text.splitlines() if line.startswith("write_bytes")).split()[1]
     )
 
 
-def _processor_s(box: RealBox) -> float:
+def processor_s(box: RealBox) -> float:
     fields = (_proc(box) / "stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100

@@ -42,6 +42,7 @@ class Liar:
         self.faces = [first, *(twin_of(first) for _ in range(faces - 1))]
         self.shown: dict[str, Village] = {}  # to whom which face
         self.past: list[bytes] = []
+        self.asked = 0  # how many messages it has answered
         self.silent = False
         for face in self.faces:
             face.client = FederationClient(
@@ -55,6 +56,7 @@ class Liar:
         """Take a message in as a village does, and answer it as a liar does."""
         if self.silent:
             raise Unreachable(f"{self.name} does not answer")
+        self.asked += 1
         face = self.face_for(village)
         return self.twist(face, village, await face.client.answer(village, body))
 
@@ -271,6 +273,13 @@ def mix_subjects(liar: Liar, face: Village, village: str, message: Exchange) -> 
     return msgspec.structs.replace(message, councils=mixed)
 
 
+def ask_again(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+    """Know nothing of any subject, whatever it was told."""
+    rows = face.conn.execute("SELECT subject FROM subject ORDER BY subject LIMIT 8").fetchall()
+    said = [CouncilMessage(subject, messages.UNKNOWN_ROUND) for (subject,) in rows]
+    return _with(message, said)
+
+
 def say_nothing(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
     """Go on with sync, and leave out all that councils need."""
     return msgspec.structs.replace(message, councils=(), cosignature=None)
@@ -301,6 +310,7 @@ TWISTS: Final[dict[str, Twist]] = {
     "says absent": say_absent,
     "votes far ahead": vote_far_ahead,
     "mixes subjects": mix_subjects,
+    "asks again": ask_again,
     "says nothing": say_nothing,
     "hides its log": hide_log,
     "replays": same,

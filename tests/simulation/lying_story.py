@@ -10,7 +10,8 @@ from edge import trade_escrow
 from edge.core.trade import Proposal
 from edge.errors import BoxError, PeerError, Refused, Unreachable
 from edge.storage import members, trades
-from edge.storage.tx import Tx
+from edge.storage.audit import audit
+from edge.storage.tx import Tx, View
 from tests.simulation import swaps
 from tests.simulation.council_liar import TWISTS, Liar
 from tests.simulation.councils import ROUNDS_TO_END_MAX, CouncilStory
@@ -64,6 +65,12 @@ class LyingStory(CouncilStory):
     def _committed(self, village: Village) -> None:
         if village.name in self.world.villages:
             self.laws.committed(village)
+
+    async def _step(self, acts: list[Act]) -> None:
+        """As ever; besides, a box may be audited at any moment."""
+        await super()._step(acts)
+        if self.rng.random() < 0.1:
+            audit(View(self.rng.choice(self.all).conn))
 
     def _random_act(self) -> Act:
         if self.rng.random() >= 0.4:

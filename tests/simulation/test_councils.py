@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from edge import desk, trade_escrow
-from edge.core import receipt
+from edge.core import council, receipt
+from edge.core.messages import SubjectMessage
 from edge.core.trade import Proposal
-from edge.storage import councils, members, trades
+from edge.storage import councils, members, neighbours, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
 from edge.storage.tx import View
@@ -162,6 +164,23 @@ async def test_two_dead_seats_block_and_nothing_is_lost(four: Four) -> None:
     await four.settle_down()
     assert {at(four.a, known).status, at(four.b, known).status} == {"SETTLED"}
     agree(*four.all)
+
+
+async def test_the_other_party_is_the_first_to_tell_of_the_decision(four: Four) -> None:
+    """An audit finds nothing wrong, and this seat passes the decision on."""
+    known = await accepted(four)
+    votes = [
+        council.precommit(each.key, each.name, known.terms.network, known.subject, "COMMIT")
+        for each in (four.a, four.c, four.d)
+    ]
+    certificate = council.certificate_of(votes, known.terms.seats)
+    terms = msgspec.Raw(known.terms_bytes)
+    said = SubjectMessage(terms, known.from_signature, certificate=certificate)
+    four.b.now(lambda tx: trade_escrow.receive(tx, neighbours.named(tx, A), [said]))
+    assert (at(four.b, known).status, decided(four.b, known)) == ("SETTLED", "COMMIT")
+    agree(four.b)
+    await four.b.client.exchange(C)
+    assert decided(four.c, known) == "COMMIT"
 
 
 async def test_a_clock_that_goes_back_in_a_restart_hides_nothing(four: Four) -> None:

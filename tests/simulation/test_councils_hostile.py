@@ -12,7 +12,9 @@ from edge import desk, trade_escrow
 from edge.core.trade import Proposal
 from edge.errors import BoxError
 from edge.storage import councils, members, trades
+from edge.storage.audit import audit
 from edge.storage.trades import Trade
+from edge.storage.tx import View
 from tests.simulation import lying_story
 from tests.simulation.council_liar import TWISTS, Liar
 from tests.simulation.laws import Laws
@@ -70,6 +72,8 @@ class Four:
         """Let each of these, in turn, talk to each other."""
         for one, other in itertools.permutations(names or NAMES, 2):
             self.talk(one, other)
+        for village in self.honest:
+            audit(View(village.conn))
         self.laws.check()
 
     def talk(self, one: str, other: str) -> None:
@@ -201,6 +205,15 @@ def test_forgeries_are_refused_whole() -> None:
     assert refused > 20
     assert {table: four.rows(table) for table in kept} == kept
     assert all(four.world.counts[f"forged {what}"] for what in FORGED)
+
+
+def test_a_seat_that_always_asks_again_keeps_nobody_busy() -> None:
+    four = Four(D, "asks again")
+    four.end(four.accepted())
+    asked = four.liar.asked
+    four.talk(A, D)
+    assert four.liar.asked - asked <= 3
+    assert not four.boxes[A].look(councils.villages_waiting)
 
 
 # By a party

@@ -35,6 +35,7 @@ LEVELS: Final = (
         "edge.health",
         "edge.market",
         "edge.peering",
+        "edge.standing",
     ),
     ("edge.trade_terms",),
     ("edge.trade_council",),

@@ -1,0 +1,104 @@
+"""Trades that a council of four real boxes decides, beside those of two parties alone."""
+
+import asyncio
+import time
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from edge import control
+from tests.bench.boxes import processor_s, written
+from tests.bench.table import Row
+from tests.integration.boxes import RealBox, befriend, until
+
+NAMES = ("ose-a-001", "ose-b-001", "ose-c-001", "ose-d-001")
+ALONE, TOGETHER, AT_ONCE, PEOPLE = 40, 400, 50, 8
+POLL_S = 0.001
+
+
+async def rows(folder: Path) -> list[Row]:
+    boxes = [RealBox(folder, name, ["federation.heartbeat_s=60"]) for name in NAMES]
+    try:
+        await asyncio.gather(*(box.start() for box in boxes))
+        for one, other in combinations(boxes, 2):
+            await befriend(one, other)
+        await _furnish(boxes)
+        await until(lambda: _all_know(boxes), "all know whom the others trust")
+        await _trade(boxes, 0)  # so that both catalogues know the goods
+        for creditor, debtor in (boxes[1::-1], boxes[:2]):
+            for asset in ("AT", "Apple"):
+                await creditor.ask(control.Limit(debtor.village, asset, "100000"))
+        before = sum(map(written, boxes))
+        times = sorted([await _trade(boxes, 0) for _ in range(ALONE)])
+        bytes_each = (sum(map(written, boxes)) - before) / ALONE
+        used = sum(map(processor_s, boxes))
+        rate = await _many(boxes)
+        used = (sum(map(processor_s, boxes)) - used) / TOGETHER * 1_000
+        for box in boxes:
+            box.audit()
+    finally:
+        for box in boxes:
+            box.end()
+    return [
+        Row("council of 4: accepted to both settled, p50", times[ALONE // 2], "ms", 25, "less"),
+        Row("council of 4: accepted to both settled, p95", times[ALONE * 95 // 100], "ms"),
+        Row("council of 4: written to disk for a trade, 4 boxes", bytes_each, "bytes"),
+        Row("council of 4: trades, 50 at once, all 4 boxes here", rate, "/s", 400),
+        Row("council of 4: processor for each of those, 4 boxes", used, "ms"),
+    ]
+
+
+async def _furnish(boxes: list[RealBox]) -> None:
+    a, b = boxes[:2]
+    for n in range(PEOPLE):
+        await a.ask(control.MemberAdd(f"Alice {n}", "1234"))
+        await a.ask(control.Issue(f"Alice {n}", "900"))
+        await b.ask(control.MemberAdd(f"Bob {n}", "1234"))
+        await b.ask(control.Declare(f"Bob {n}", "Apple", "900"))
+
+
+async def _all_know(boxes: list[RealBox]) -> bool:
+    known = [await box.ask(control.PeerList()) for box in boxes]
+    return all(
+        each["records_held"] and each["holds_of_ours"]
+        for found in known
+        for each in found["neighbours"]
+    )
+
+
+def _proposal(boxes: list[RealBox], person: int) -> control.TradePropose:
+    names = f"Alice {person}", f"Bob {person}", boxes[1].village
+    return control.TradePropose(*names, ("AT", "1"), ("Apple", "1"))
+
+
+async def _trade(boxes: list[RealBox], person: int) -> float:
+    """Return milliseconds from the acceptance until both parties show the trade as settled."""
+    made = await boxes[0].ask(_proposal(boxes, person))
+    began = time.perf_counter()
+    await boxes[1].ask(control.TradeAccept(made["id"]))
+    await asyncio.gather(*(_settled(box, made["id"]) for box in boxes[:2]))
+    return (time.perf_counter() - began) * 1_000
+
+
+async def _settled(box: RealBox, id_: str) -> None:
+    while True:
+        shown: Any = await box.ask(control.TradeShow(id_))
+        if shown["status"] == "SETTLED":
+            return
+        assert shown["status"] in ("PENDING", "ACCEPTED", "HELD"), shown
+        await asyncio.sleep(POLL_S)
+
+
+async def _many(boxes: list[RealBox]) -> float:
+    """Return trades for each second, AT_ONCE under way at any time."""
+    made = [await boxes[0].ask(_proposal(boxes, n % PEOPLE)) for n in range(AT_ONCE)]
+    assert made
+    began, left = time.perf_counter(), list(range(TOGETHER))
+
+    async def one_after_another(number: int) -> None:
+        while left:
+            left.pop()
+            await _trade(boxes, number % PEOPLE)
+
+    await asyncio.gather(*(one_after_another(n) for n in range(AT_ONCE)))
+    return TOGETHER / (time.perf_counter() - began)
