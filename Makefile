@@ -21,7 +21,7 @@ demo: ## two village boxes on this computer trade with each other (ONCE=1: one t
 test: ## all tests, as CI runs them
 	@build/system-packages chromium curl systemd
 	@build/venv dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 check: check-format check-lint check-types check-source ## format, lint, types, and the source as text
 

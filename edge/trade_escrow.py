@@ -451,6 +451,9 @@ def _answer(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
             trades.advance(tx, trades.advance(tx, known, Event.ACCEPT), Event.BOTH_HELD)
             _open(tx, known, record.to_signature)
             return
+    if known.status is Status.EXPIRED:
+        late = "it was accepted, but this village heard of that too late"
+        trades.keep(tx, known.subject, reason=late)
     holds.append_no_hold(tx, known, record.to_signature)
     _open(tx, known, record.to_signature)
     trades.keep(tx, known.subject, told=0, closed=0)

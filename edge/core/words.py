@@ -17,14 +17,13 @@ _ENDS_ITSELF = (
     "side can take it back."
 )
 _BY_COUNCIL = (
-    "Any {deciding} decide it together. This ends by itself as soon as they have reached each "
-    "other; neither side can take it back, and if the other village never confirms, what is held "
-    "comes back soon after {deadline}."
+    "Any {deciding} decide it together. This ends by itself as soon as that many of them have "
+    "reached each other; until then neither side can take it back."
 )
-_BOUND = (
-    "Both villages are bound, and {your} {gives} {are} held. Waiting for the box of {village} to "
-    "confirm. " + _ENDS_ITSELF
-)
+_TO_CONFIRM = "Waiting for the box of {village} to confirm. "
+_ONLY_IF = "Only if the offer had ended before it heard of this does what is held come back. "
+_IF_NEVER = "If it never does, what is held comes back soon after {deadline}. "
+_BOUND = "Both villages are bound, and {your} {gives} {are} held. " + _TO_CONFIRM + _ENDS_ITSELF
 _DONE = "Done, in both ledgers: {you} gave {gives} and got {gets}."
 _DONE_GIFT = "Done, in both ledgers: {you} gave {gives} as a gift."
 _NOT_DONE = "Not carried out: {reason}. "
@@ -47,9 +46,10 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
         "ended. Nothing is held now, and without an answer the offer ends after {deadline}."
     ),
     ("to", Status.ACCEPTED): (
-        "{You} accepted: this village is bound, and {your} {gives} {are} held. Waiting for the box "
-        "of {village} to confirm. Only if the offer had ended before it heard of this does what is "
-        "held come back. " + _ENDS_ITSELF
+        "{You} accepted: this village is bound, and {your} {gives} {are} held. "
+        + _TO_CONFIRM
+        + _ONLY_IF
+        + _ENDS_ITSELF
     ),
     ("to", Status.HELD): _BOUND,
     ("to", Status.SETTLED): _DONE,
@@ -58,7 +58,7 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
     ("to", Status.CANCELLED): _ENDED + "Nothing was held.",
     ("to", Status.EXPIRED): _ENDED + "Nothing was held.",
 }
-_WAITS = "Both villages are bound. Waiting for the box of {village} to confirm. " + _ENDS_ITSELF
+_WAITS = "Both villages are bound. " + _TO_CONFIRM + _ENDS_ITSELF
 # The same for whoever gives nothing: what comes is a gift.
 GIVES_NOTHING: Final[dict[tuple[Role, Status], str]] = {
     ("from", Status.PENDING): (
@@ -162,7 +162,9 @@ def describe(
         sentence = _TO_NOBODY
     waits = status in (Status.ACCEPTED, Status.HELD)
     if len(terms.seats) > 2:
-        sentence = sentence.replace(_ENDS_ITSELF, _BY_COUNCIL)
+        sentence = sentence.replace(_ENDS_ITSELF, _BY_COUNCIL).replace(_ONLY_IF, _IF_NEVER)
+        if status is Status.HELD:
+            sentence = sentence.replace(_TO_CONFIRM, "")
     if role == "from" and status is Status.PENDING and not told:
         sentence, waits = sentence + _UNREACHED, True
     elif role == "from" and status is Status.PENDING and addressed == "name":

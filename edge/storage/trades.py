@@ -58,7 +58,16 @@ _COLUMNS = (
 )
 _ENDED = ", ".join(f"'{status}'" for status in sorted(trade.ENDED))
 _UNBOUND_ENDS = ", ".join(f"'{status}'" for status in sorted(trade.UNBOUND_ENDS))
-_KEPT = {"to_user", "to_signature", "reserved", "told", "closed", "certificate", "changed_ms"}
+_KEPT = {
+    "reason",
+    "to_user",
+    "to_signature",
+    "reserved",
+    "told",
+    "closed",
+    "certificate",
+    "changed_ms",
+}
 _certificate_codec = canonical.Codec(council.Certificate, "certificate", 8_192)
 
 

@@ -98,6 +98,7 @@ class Frame:
             nothing=words.NOTHING,
             member=None,
             here="",
+            at="",
             is_error=False,
         )
         app.on_response_prepare.append(_add_headers)
@@ -167,7 +168,12 @@ class Frame:
 def is_program(request: web.Request) -> bool:
     """Tell whether an error goes to a program: JSON was sent, which no browser's form does and no
     foreign page without our leave, or the address is for programs."""
-    return request.content_type == JSON or request.path.startswith(FOR_PROGRAMS)
+    return request.content_type == JSON or is_for_programs(request.path)
+
+
+def is_for_programs(path: str) -> bool:
+    """Tell whether an address is one for programs."""
+    return path.startswith(FOR_PROGRAMS)
 
 
 def status_of(error: BoxError) -> int:

@@ -25,7 +25,7 @@ from edge.web import forms, member_trade, sessions, views
 from edge.web.api import Api, challenge
 from edge.web.feed import Events, Feed
 from edge.web.forms import Form, PayForm, ProposeForm, SignInForm
-from edge.web.frame import JSON, WAIT_S, Frame, status_of
+from edge.web.frame import JSON, WAIT_S, Frame, is_for_programs, status_of
 from edge.web.handlers import Handlers, Shop
 from edge.web.market import Market
 from edge.web.sign_in import SignIn
@@ -69,8 +69,23 @@ def make_page(shop: Shop) -> web.Application:
     app.on_shutdown.append(feed.end)
     app.on_response_prepare.append(challenge)
     for group in groups:
-        app.add_routes(group.routes())
+        app.add_routes(_and_back(group.routes()))
     return app
+
+
+def _and_back(routes: list[web.RouteDef]) -> list[web.RouteDef]:
+    """Add for each address that a form is sent to: who opens it is led to the page of that form. A
+    refused form's answer stands there, and is reloaded from there."""
+    shown = {route.path for route in routes if route.method == "GET"}
+    sent = {route.path for route in routes if route.method == "POST"}
+    return [
+        *routes,
+        *(web.get(path, _back) for path in sorted(sent - shown) if not is_for_programs(path)),
+    ]
+
+
+async def _back(request: web.Request) -> web.Response:
+    raise web.HTTPSeeOther(request.path.rpartition("/")[0] or "/")
 
 
 class Pages(Handlers):

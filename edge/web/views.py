@@ -56,7 +56,7 @@ class Time(msgspec.Struct, frozen=True):
 class TradeView(msgspec.Struct, frozen=True):
     """A trade as one of its two members sees it, at `path`. `pays` is what they give and the fee on
     it. `other_user` is a name that this box cannot check if `named_by_them`; a trade within the
-    village has no `other_village`."""
+    village has no `other_village`. `decided_by`: the seats of a council, if there is one."""
 
     id: str
     path: str
@@ -77,6 +77,7 @@ class TradeView(msgspec.Struct, frozen=True):
     has_receipt: bool
     ended: bool
     changed_ms: int
+    decided_by: str = ""
 
     @property
     def title(self) -> str:
@@ -200,6 +201,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
         proposed=local_time(found.created_ms),
         deadline=deadline,
         steps=STEPS.get((role, found.status), ()),
+        decided_by=words.deciding_text(terms) if len(terms.seats) > 2 else "",
         has_receipt=found.certificate is not None and found.to_signature is not None,
         ended=found.status in ENDED,
         changed_ms=found.changed_ms,

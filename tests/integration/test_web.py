@@ -832,7 +832,7 @@ async def test_a_trade_by_json_needs_a_member_and_that_content_type(
 async def test_headers_on_everything(pair: Pair, alice: Browser, browser: Open) -> None:
     async def each() -> AsyncIterator[Browser]:
         signed_out: Browser = await browser(pair.a)
-        for path in ("/", "/nope", "/trades/0123456789abcdef", "/pay"):
+        for path in ("/", "/nope", "/trades/0123456789abcdef", "/tokens/1/revoke"):
             for someone in (alice, signed_out):
                 await someone.get(path)
                 yield someone
@@ -853,7 +853,25 @@ async def test_headers_on_everything(pair: Pair, alice: Browser, browser: Open) 
     async for someone in each():
         statuses.add(someone.status)
         assert {name: someone.headers[name] for name in HEADERS} == HEADERS
-    assert statuses == {200, 303, 400, 401, 403, 404, 405}
+    assert statuses == {200, 303, 400, 401, 403, 404}
+
+
+async def test_the_address_of_a_form_leads_to_its_page(pair: Pair, alice: Browser) -> None:
+    """Who reloads the answer to a refused form, or follows it live, sees the page."""
+    await alice.get()
+    await alice.send("/propose", **PROPOSAL)
+    known = await only_trade(pair.a)
+    for path, page in (
+        ("/pay", "/"),
+        ("/propose", "/"),
+        ("/wallet/declare", "/wallet"),
+        (f"/trades/{known.id}/accept", f"/trades/{known.id}"),
+    ):
+        await alice.get(path)
+        assert (alice.status, alice.url.path) == (200, page)
+    await alice.get(f"/trades/{known.id}")
+    text = await alice.send(f"/trades/{known.id}/cancel")
+    assert f'<main data-at="/trades/{known.id}">' in text
 
 
 async def test_the_style_is_small_local_and_kept(pair: Pair, alice: Browser) -> None:

@@ -20,8 +20,8 @@ import msgspec
 from edge import app, control
 from edge.core import registry
 from edge.errors import Refused, UnknownTrade, Unreachable
-from edge.storage import members, trades
-from edge.storage.tx import View
+from edge.storage import logs, members, neighbours, trades
+from edge.storage.tx import OWN_LOG, View
 from tests.integration.boxes import RealBox, befriend, until
 from tests.net.links import Links
 from tests.net.proxy import Settings
@@ -235,6 +235,7 @@ class Chaos:
         await until(lambda: self._none(_OPEN), "every trade ends", HEALED_S_MAX)
         ended_s = time.monotonic() - healed_s
         await until(lambda: self._none(_BUSY), "nobody has more to say", HEALED_S_MAX)
+        await until(self._have_all, "each has all of the others' logs", HEALED_S_MAX)
         assert ended_s <= HEALED_S_MAX, f"the last trade took {ended_s} s"
         return Ends(left, ended_s, time.monotonic() - healed_s)
 
@@ -246,6 +247,15 @@ class Chaos:
             count: int = conn.execute(sql).fetchone()[0]
         await asyncio.sleep(0)  # the lines go on between two looks
         return count
+
+    async def _have_all(self) -> bool:
+        with contextlib.ExitStack() as stack:
+            views = {each: View(stack.enter_context(self.disk(each))) for each in VILLAGES}
+            return all(
+                logs.size_of(view, copy.log) == logs.size_of(views[copy.village], OWN_LOG)
+                for view in views.values()
+                for copy in neighbours.everyone(view)
+            )
 
     @contextlib.contextmanager
     def disk(self, village: str) -> Iterator[sqlite3.Connection]:

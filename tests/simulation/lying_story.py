@@ -19,7 +19,7 @@ from tests.simulation.laws import LawBroken
 from tests.simulation.swaps import DAY_MS, MINUTE_MS, Act
 from tests.simulation.world import Village
 
-STEPS: Final = 50
+STEPS: Final = 36
 MANNERS: Final = tuple(TWISTS)
 
 

@@ -143,6 +143,7 @@ async def test_a_dead_proposer_holds_nobody(four: Four) -> None:
     agree(*others)
     await four.settle_down()
     assert (at(four.a, known).status, decided(four.a, known)) == ("EXPIRED", "ABORT")
+    assert at(four.a, known).reason == "it was accepted, but this village heard of that too late"
     agree(*four.all)
 
 

@@ -24,7 +24,7 @@ NAMES: Final = ("ose-a-001", "ose-b-001", "ose-c-001", "ose-d-001")
 A, B, C, D = NAMES
 ROUNDS_MAX: Final = 30  # of all pairs meeting
 FORGED: Final = ("evidence", "certificate", "votes", "absents", "proposals")
-STORIES: Final = 44
+STORIES: Final = 40
 MUST_HAPPEN: Final = (
     "decided COMMIT",
     "decided ABORT",

@@ -78,7 +78,8 @@
   let events = null;
   let isStale = false;
   const look = debounced(150, function () {
-    refresh(location.pathname + location.search);
+    const main = document.querySelector("main"); // a refused form's answer has the form's address
+    refresh(main.dataset.at || location.pathname + location.search);
   });
   function listen() {
     if (events) events.close();
