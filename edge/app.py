@@ -248,11 +248,8 @@ class App:
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         """Take all ports first, then serve them: whoever connects finds a box that is whole."""
-        listen, certificate, key = (
-            self.config.listen,
-            self.folder / TLS_CERTIFICATE,
-            self._tls_key(),
-        )
+        listen = self.config.listen
+        certificate, key = self.folder / TLS_CERTIFICATE, self._tls_key()
         federation = _bind(stack, listen.federation, "listen.federation")
         page = _bind(stack, listen.page, "listen.page") if listen.page else None
         page_tls = _bind(stack, listen.page_tls, "listen.page_tls") if listen.page_tls else None

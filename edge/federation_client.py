@@ -337,12 +337,13 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     more_listed = bool(message.listings) and _keep_listings(tx, neighbour, message)
     partial = _take_push(tx, neighbour, message.push) or more_listed
     took = message.have > neighbour.has_size or message.listings_have > neighbour.knows_listings
+    if said is not None:
+        subjects.told_council(tx, neighbour.village, said.councils)
     if not _is_of_our_log(tx, neighbour, message):
         return Heard(partial=partial, took=took)
     cosigned = _keep_cosignature(tx, neighbour, message)
     if said is not None:
         subjects.told(tx, said.rows)
-        subjects.told_council(tx, neighbour.village, said.councils)
     neighbour = neighbours.named(tx, neighbour.village)
     moved = subjects.receive(tx, neighbour, message.subjects)
     subjects.receive_council(tx, neighbour, message.councils, cosigned)

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from edge.core import council, limits, receipt, trade, valid
+from edge.core import canonical, council, limits, receipt, trade, valid
 from edge.core.council import Certificate, Seat, State, Value
 from edge.core.messages import (
     UNKNOWN_ROUND,
@@ -19,14 +19,16 @@ from edge.core.messages import (
     Opening,
 )
 from edge.core.receipt import Evidence
-from edge.errors import BadProof, Malformed, TooMany, WrongState
+from edge.errors import BadProof, Malformed, PeerError, WrongState
 from edge.storage import councils, logs, neighbours, trades
 from edge.storage.councils import Opened
 from edge.storage.neighbours import Neighbour
+from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
 
 OTHERS: Final = 2  # seats besides the two parties
-UNDECIDED_PER_NEIGHBOUR_MAX: Final = 2_000
+UNDECIDED_PER_PAIR_MAX: Final = 2_000  # trades of two parties with each other
+SAID_BYTES_MAX: Final = 400_000  # in one message, of which there is always one subject whole
 
 
 def is_for(terms: trade.Terms) -> bool:
@@ -34,11 +36,11 @@ def is_for(terms: trade.Terms) -> bool:
     return len(terms.seats) > 2
 
 
-def open_subject(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes) -> Opened:
-    """Open a subject at this seat, as soon as one side is bound."""
-    opened = councils.open_(tx, terms_bytes, from_signature, to_signature)
-    councils.note_news(tx, opened, urgent=True)
-    return opened
+def open_subject(tx: Tx, known: Trade, to_signature: bytes) -> None:
+    """Open the subject of a trade that a council decides, as soon as one side is bound."""
+    if is_for(known.terms):
+        opened = councils.open_(tx, known.terms_bytes, known.from_signature, to_signature)
+        councils.note_news(tx, opened, urgent=True)
 
 
 def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
@@ -102,25 +104,39 @@ def why_no_seat(view: Tx, known: Neighbour, *parties: str) -> str:
 
 
 def receive(tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage]) -> set[bytes]:
-    """Take in what a seat says; return the subjects that have just been decided. Raises PeerError,
-    and then nothing is changed."""
+    """Take in what a seat says; return the subjects that have just been decided.
+
+    What is said of one subject is taken in whole or not at all. It never spoils the rest of what a
+    neighbour says: a seat may pass on another's bad word.
+    """
     decided = set()
     for message in said:
-        opened = councils.find(tx, message.subject)
-        if opened is None and message.opening is not None:
-            opened = _meet(tx, neighbour, message.subject, message.opening)
-        if opened is None:
-            continue  # unknown here: our answer says so
-        if councils.told_until(tx, neighbour.village, message.subject) is None:
-            raise Malformed(f"{neighbour.village} has no seat in this subject")
-        if message.round < opened.state.round - 1:  # far behind, or it knows nothing of it
-            councils.tell_anew(tx, neighbour.village, message.subject)
-        if opened.certificate is not None:
-            for evidence in message.evidence:  # for the receipt
-                _keep_proof(tx, opened, evidence)
-        elif _take_in(tx, opened, message):
-            decided.add(message.subject)
+        try:
+            if tx.part(lambda: _hear(tx, neighbour, message)):  # noqa: B023
+                decided.add(message.subject)
+        except PeerError:
+            continue
     return decided
+
+
+def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
+    """Take in what a seat says of one subject; tell whether that decided it. Raises PeerError."""
+    opened = councils.find(tx, message.subject)
+    if opened is None and message.opening is not None:
+        opened = _meet(tx, neighbour, message.subject, message.opening)
+    if opened is None:
+        return False  # unknown here: our answer says so
+    if councils.told_until(tx, neighbour.village, message.subject) is None:
+        raise Malformed(f"{neighbour.village} has no seat in this subject")
+    if message.round < opened.state.round - 1:  # far behind, or it knows nothing of it
+        councils.tell_anew(tx, neighbour.village, message.subject)
+    if message.opening is not None:
+        councils.has_said_all(tx, neighbour.village, message.subject)
+    if opened.certificate is not None:
+        for evidence in message.evidence:  # for the receipt
+            _keep_proof(tx, opened, evidence)
+        return False
+    return _take_in(tx, opened, message)
 
 
 def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMessage]:
@@ -154,6 +170,12 @@ def keep_decision(tx: Tx, subject: bytes, certificate: Certificate) -> None:
         _decide(tx, opened, certificate)
 
 
+def decision(view: View, subject: bytes) -> Certificate | None:
+    """Return what was decided of a subject, if it is known here."""
+    opened = councils.find(view, subject)
+    return opened.certificate if opened is not None else None
+
+
 def wake(tx: Tx) -> set[bytes]:
     """Do what time alone has made due; return the subjects that this has decided."""
     decided = set()
@@ -169,12 +191,16 @@ def wake(tx: Tx) -> set[bytes]:
 def speak(view: View, village: str, room: int) -> list[tuple[CouncilMessage, int]]:
     """Return what another seat lacks, of at most `room` subjects, each with the stamp up to which
     it then has all."""
-    said = []
+    said: list[tuple[CouncilMessage, int]] = []
+    size = 0
     for subject, told_ms, asks in councils.due(view, village, room):
         opened = councils.named(view, subject)
         message = _message(view, opened, village, told_ms)
         if asks and opened.certificate is None:
             message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
+        size += len(canonical.encode(message))
+        if said and size > SAID_BYTES_MAX:
+            break
         said.append((message, opened.changed_ms))
     return said
 
@@ -221,13 +247,18 @@ def _message(view: View, opened: Opened, village: str, told_ms: int) -> CouncilM
 
 
 def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Opened | None:
-    """Open a subject in which this village has a seat. Raises Malformed, BadSignature; TooMany if
-    that neighbour has too many open."""
+    """Open a subject in which this village has a seat, None if there is no room for it now.
+
+    Both parties are neighbours of ours and have signed, so there are only as many subjects as there
+    are trades. Raises Malformed, BadSignature.
+    """
     terms_bytes = bytes(opening.terms)
     terms = trade.decode_terms(terms_bytes)
     own = tx.identity
     if trade.subject_of(terms_bytes) != subject or not is_for(terms):
         raise Malformed("the terms are not those of the subject")
+    if len(terms.seats) not in trade.COUNCIL_SIZES:
+        raise Malformed("a council of this size is none")
     seats = {seat.village: seat.key for seat in terms.seats}
     if seats.get(own.village) != own.key.public or seats.get(neighbour.village) != neighbour.key:
         raise Malformed("the seats are not ours with their keys")
@@ -235,10 +266,13 @@ def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Ope
         known = neighbours.find(tx, village)
         if known is not None and known.key != key:
             raise Malformed(f"{village} has another key here")
+    parties = (terms.from_village, terms.to_village)
+    if any(each != own.village and neighbours.find(tx, each) is None for each in parties):
+        raise Malformed("a party is no neighbour of this village")
     trade.verify_party(terms, terms_bytes, "from", opening.from_signature)
     trade.verify_party(terms, terms_bytes, "to", opening.to_signature)
-    if councils.count_undecided(tx, neighbour.village) >= UNDECIDED_PER_NEIGHBOUR_MAX:
-        raise TooMany(f"too many subjects of {neighbour.village} are open", retry_after_s=60)
+    if councils.count_undecided(tx, parties) >= UNDECIDED_PER_PAIR_MAX:
+        return None
     return councils.open_(tx, terms_bytes, opening.from_signature, opening.to_signature)
 
 
@@ -261,7 +295,7 @@ def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
         councils.note_news(tx, opened, urgent=False)
     if message.certificate is not None:
         return _decide(tx, opened, message.certificate)
-    return _advance(tx, opened)
+    return any(news) and _advance(tx, opened)
 
 
 def _keep_proof(tx: Tx, opened: Opened, evidence: Evidence) -> bool:

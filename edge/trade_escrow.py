@@ -43,6 +43,7 @@ from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
 
+_HEARD_LATE = "it was accepted, but this village heard of that too late"
 _EVENTS: dict[Withdrawn, Event] = {
     "rejected": Event.REJECT,
     "cancelled": Event.CANCEL,
@@ -95,8 +96,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
     _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
     holds.append_hold(tx, known, signature, member.account)
-    if trade_council.is_for(known.terms):
-        trade_council.open_subject(tx, known.terms_bytes, known.from_signature, signature)
+    trade_council.open_subject(tx, known, signature)
     return trades.advance(tx, known, Event.ACCEPT)
 
 
@@ -407,6 +407,10 @@ def _end_unbound(tx: Tx, known: Trade, event: Event, reason: str) -> Trade:
 
 
 def _step(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
+    decided = trade_council.decision(tx, known.subject) if known.certificate is None else None
+    if decided and trades.first_statement(tx, known.subject, OWN_LOG) is not None:
+        trades.keep_certificate(tx, known.subject, decided)
+        return True
     facts = trades.facts(tx, known, tx.identity.village, neighbour.log)
     if known.status is Status.ACCEPTED and facts.mine == facts.theirs == "hold":
         trades.advance(tx, known, Event.BOTH_HELD)
@@ -449,26 +453,20 @@ def _answer(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
             known = trades.advance(tx, known, Event.CANCEL, error.detail)
         else:
             trades.advance(tx, trades.advance(tx, known, Event.ACCEPT), Event.BOTH_HELD)
-            _open(tx, known, record.to_signature)
+            trade_council.open_subject(tx, known, record.to_signature)
             return
     if known.status is Status.EXPIRED:
-        late = "it was accepted, but this village heard of that too late"
-        trades.keep(tx, known.subject, reason=late)
+        trades.keep(tx, known.subject, reason=_HEARD_LATE)
     holds.append_no_hold(tx, known, record.to_signature)
-    _open(tx, known, record.to_signature)
+    trade_council.open_subject(tx, known, record.to_signature)
     trades.keep(tx, known.subject, told=0, closed=0)
-
-
-def _open(tx: Tx, known: Trade, to_signature: bytes) -> None:
-    if trade_council.is_for(known.terms):
-        trade_council.open_subject(tx, known.terms_bytes, known.from_signature, to_signature)
 
 
 def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
     if known.status is not Status.PENDING:
         return known
-    if known.terms.deadline_minute < tx.minute:
-        return _end_unbound(tx, known, Event.EXPIRE, "it was accepted after its deadline")
+    if known.terms.deadline_minute < tx.minute or trade_council.decision(tx, known.subject):
+        return _end_unbound(tx, known, Event.EXPIRE, _HEARD_LATE)
     if neighbour.trouble:
         return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
     try:

@@ -207,7 +207,7 @@ def _has_too_much(said: CouncilMessage) -> bool:
         len(said.evidence) > PROOFS_MAX
         or len(said.absents) > 2 * limits.SEATS_MAX
         or len(said.proposals) > ROUNDS_SAID_MAX
-        or len(said.votes) > ROUNDS_SAID_MAX * 2 * limits.SEATS_MAX
+        or len(said.votes) > ROUNDS_SAID_MAX * 2 * 3 * limits.SEATS_MAX  # a liar may say all three
     )
 
 

@@ -12,6 +12,7 @@ from edge.core import canonical, checkpoint, council, limits, merkle, note, reco
 from edge.errors import BadProof, BadSignature, InvalidInput, Malformed, TooLarge
 
 FORMAT = "village-edge/receipt/v1"
+CHECKPOINT_BYTES_MAX = 2_048  # with the cosignatures of all seats; others are left out
 RECEIPT_BYTES_MAX = 256 * 1024
 
 
@@ -69,6 +70,8 @@ def verify_evidence(evidence: Evidence, seats: Sequence[council.Seat]) -> bytes:
     keys = {seat.village: seat.key for seat in seats}
     if evidence.village not in keys:
         raise BadProof(f"{evidence.village[:63]} has no seat")
+    if len(evidence.checkpoint.encode()) > CHECKPOINT_BYTES_MAX:
+        raise BadProof(f"a checkpoint in evidence has at most {CHECKPOINT_BYTES_MAX} bytes")
     head = checkpoint.open_checkpoint(evidence.checkpoint, evidence.village, keys[evidence.village])
     merkle.verify_inclusion(
         evidence.index, head.size, merkle.leaf_hash(evidence.record), evidence.proof, head.root

@@ -60,7 +60,7 @@ def open_(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes
     terms, id_ = trade.decode_terms(terms_bytes), trade.subject_of(terms_bytes)
     tx.run(
         "INSERT INTO subject (subject, terms, from_signature, to_signature, opened_ms, state,"
-        " wakes_ms, unproven, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " wakes_ms, unproven, parties, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         id_,
         terms_bytes,
         from_signature,
@@ -69,6 +69,7 @@ def open_(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes
         msgspec.json.encode(State()).decode(),
         absent_from_ms(terms, tx.stamp_ms),
         int(tx.identity.village in (terms.from_village, terms.to_village)),
+        " ".join(sorted((terms.from_village, terms.to_village))),
         tx.stamp_ms,
     )
     for seat in terms.seats:
@@ -94,13 +95,12 @@ def unproven(view: View) -> list[Opened]:
     return [_opened(row) for row in rows]
 
 
-def count_undecided(view: View, village: str) -> int:
-    """Count the undecided subjects in which a village has a seat, besides ours."""
-    sql = (
-        "SELECT count(*) FROM subject AS s JOIN told AS t ON t.subject = s.subject"
-        " WHERE t.village = ? AND s.certificate IS NULL"
-    )
-    count: int = view.one(sql, village)[0]
+def count_undecided(view: View, parties: tuple[str, str]) -> int:
+    """Count the undecided subjects of trades that two villages have with each other."""
+    count: int = view.one(
+        "SELECT count(*) FROM subject WHERE certificate IS NULL AND parties = ?",
+        " ".join(sorted(parties)),
+    )[0]
     return count
 
 
@@ -334,6 +334,11 @@ def ask_anew(tx: Tx, opened: Opened) -> None:
     """Note that every other seat is to say again what was too far ahead to be kept."""
     tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
     tx.run("UPDATE told SET due = 1, urgent = 1, asks = 1 WHERE subject = ?", opened.id)
+
+
+def has_said_all(tx: Tx, village: str, subject: bytes) -> None:
+    """Note that a seat has just said everything, so that it need not be asked again."""
+    tx.run("UPDATE told SET asks = 0 WHERE village = ? AND subject = ?", village, subject)
 
 
 def tell_anew(tx: Tx, village: str, subject: bytes) -> None:

@@ -136,6 +136,20 @@ class Tx(View):
         del self._moved[mark[2] :]
         self.assets.clear()
 
+    def part(self, fn: Callable[[], T]) -> T:
+        """Run a part of a write. If it raises, that part is undone, and nothing else."""
+        mark = self.mark()
+        self.conn.execute("SAVEPOINT part")
+        try:
+            result = fn()
+        except Exception:
+            self.conn.execute("ROLLBACK TO part")
+            self.conn.execute("RELEASE part")
+            self.return_to(mark)
+            raise
+        self.conn.execute("RELEASE part")
+        return result
+
     def flush(self, head: Head) -> Head:
         """Write the appended entries, nodes and private rows; return the log's new head."""
         many = self.conn.executemany

@@ -8,10 +8,13 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from edge import desk, trade_escrow
-from edge.core import council, receipt
-from edge.core.messages import SubjectMessage
+from edge import desk, trade_council, trade_escrow
+from edge.core import council, receipt, trade
+from edge.core.council import Seat
+from edge.core.crypto import SecretKey
+from edge.core.messages import CouncilMessage, Opening, SubjectMessage
 from edge.core.trade import Proposal
+from edge.errors import BadProof
 from edge.storage import councils, members, neighbours, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
@@ -21,6 +24,7 @@ from tests.simulation.world import CRASH_POINTS, Village, World
 
 NAMES = ("ose-a-001", "ose-b-001", "ose-c-001", "ose-d-001")
 A, B, C, D = NAMES
+replace = msgspec.structs.replace
 
 
 class Four:
@@ -209,6 +213,62 @@ async def test_seats_that_only_the_parties_join(four: Four) -> None:
             await four.world.villages[other].client.exchange(one)
     assert {decided(each, known) for each in four.all} == {"COMMIT"}
     agree(*four.all)
+
+
+# What a hostile reviewer tried
+
+
+async def test_a_hold_that_comes_after_the_decision_is_none(four: Four) -> None:
+    """The proposer, whose clock is slow, hears of the ABORT before it hears of the acceptance."""
+    known = await accepted(four)
+    others = (four.b, four.c, four.d)
+    four.a.offset_ms = -3_600_000
+    four.world.now_ms = known.terms.deadline_minute * 60_000 + councils.ABSENT_AFTER_MS
+    for _ in range(4):
+        for village in others:
+            village.now(trade_escrow.wake)
+        await four.settle_down(others)
+        four.world.now_ms += 20_000
+    assert {decided(each, known) for each in others} == {"ABORT"}
+    await four.c.client.exchange(A)
+    assert (at(four.a, known).status, decided(four.a, known)) == ("PENDING", "ABORT")
+    await four.b.client.exchange(A)
+    assert (at(four.a, known).status, at(four.b, known).status) == ("EXPIRED", "ABORTED")
+    agree(*four.all)
+
+
+def opening(four: Four, by: str, key: SecretKey, seats: tuple[Seat, ...]) -> CouncilMessage:
+    """Return what opens a subject of a trade between `by` and C that nobody has made."""
+    terms = replace(
+        four.propose().terms, from_village=by, to_village=C, seats=seats, trade_id="made-up"
+    )
+    text = trade.encode_terms(terms)
+    signatures = key.sign(text), four.c.key.sign(text)
+    return CouncilMessage(trade.subject_of(text), 0, Opening(msgspec.Raw(text), *signatures))
+
+
+async def test_a_subject_of_strangers_is_passed_over_and_the_rest_is_heard(four: Four) -> None:
+    sock = SecretKey(bytes(range(32)))
+    seats = [Seat(each.name, each.key.public) for each in four.all]
+    stranger = Seat("ose-sock-001", sock.public)
+    asked = [
+        opening(four, stranger.village, sock, (stranger, seats[2], seats[0], seats[1])),
+        opening(four, D, four.d.key, (seats[3], seats[2], seats[0])),  # of three seats
+        opening(four, D, sock, (seats[3], seats[2], seats[0], seats[1])),  # D has not signed
+    ]
+    good = opening(four, D, four.d.key, (seats[3], seats[2], seats[0], seats[1]))
+    c = four.a.look(lambda view: neighbours.named(view, C))
+    four.a.now(lambda tx: trade_council.receive(tx, c, [*asked, good]))
+    known = four.a.look(lambda view: view.all("SELECT subject FROM subject"))
+    assert known == [(good.subject,)]
+
+
+def test_a_checkpoint_with_others_signatures_is_no_evidence() -> None:
+    """It would be passed on to all: as many lines as a note may have, of whoever."""
+    text = "x" * (receipt.CHECKPOINT_BYTES_MAX + 1)
+    proof = receipt.Evidence(A, 0, b"", (), text)
+    with pytest.raises(BadProof, match="at most 2048 bytes"):
+        receipt.verify_evidence(proof, (Seat(A, bytes(32)), Seat(B, bytes(32))))
 
 
 # Random federations of four

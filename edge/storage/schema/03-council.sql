@@ -9,12 +9,13 @@ CREATE TABLE subject (
     state          TEXT NOT NULL,     -- of this seat; see core/council.State
     wakes_ms       INTEGER,           -- when time alone may move it; NULL: never
     unproven       INTEGER NOT NULL CHECK (unproven IN (0, 1)), -- this village's own statement
+    parties        TEXT NOT NULL,     -- the two, by id, with a space between
     certificate    BLOB,              -- the decision
     changed_ms     INTEGER NOT NULL   -- the latest news of it
 ) STRICT;
 
 CREATE INDEX subject_wakes ON subject (wakes_ms) WHERE wakes_ms IS NOT NULL;
-CREATE INDEX subject_undecided ON subject (opened_ms) WHERE certificate IS NULL;
+CREATE INDEX subject_undecided ON subject (parties) WHERE certificate IS NULL;
 CREATE INDEX subject_unproven ON subject (opened_ms) WHERE unproven = 1;
 
 -- That a party's hold or no-hold is proven.
