@@ -170,6 +170,8 @@ async def lived_in(folder: Path, texts: Texts = BELIEVABLE) -> AsyncIterator[Lif
                 place = two.california if who in ("bob", "dana") else two.missouri
                 people[who] = await stack.enter_async_context(place.client())
                 await people[who].sign_in(getattr(texts, who), PIN)
+            for who, item in (("carol", "Solar Panel"), ("dana", "Seed Potato")):
+                await _until(people[who], "/market/new", f'<option value="{item}">')
             paths = await _list(people, texts)
             await _arrived(people["alice"], CALIFORNIA, 5)
             await _arrived(people["bob"], MISSOURI, 5)

