@@ -94,7 +94,9 @@ class Store:
         """Run `fn` over one consistent state of what is committed."""
         reader = await self._readers.get()
         try:
-            return await asyncio.shield(run_on(reader, lambda conn: self._read(conn, fn)))
+            reading = asyncio.ensure_future(run_on(reader, lambda conn: self._read(conn, fn)))
+            reading.add_done_callback(_seen)
+            return await asyncio.shield(reading)
         finally:
             self._readers.put_nowait(reader)
 
@@ -167,6 +169,12 @@ class Store:
                 future.exception()
         if not self.failed.done():
             self.failed.set_exception(error)
+
+
+def _seen(task: "asyncio.Future[Any]") -> None:
+    """Take note of what a task raised: whoever asked may have been cancelled meanwhile."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _connect(open_: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:

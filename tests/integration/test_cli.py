@@ -1115,7 +1115,9 @@ def test_each_trade_has_one_id_here_and_can_be_named_by_its_trade_id(pair: Pair)
             quick("export", "receipt", name, "--dir", box.folder)
             for name in (shown["id"], shown["trade_id"])
         )
-        assert by_id.code == 0 and by_id == by_trade_id
+        assert (by_id.code, by_trade_id.code) == (0, 0)
+        # The proofs may be of a later checkpoint already.
+        assert json.loads(by_id.out)["terms"] == json.loads(by_trade_id.out)["terms"]
 
 
 def test_a_proposal_to_nobody_says_so_where_it_is_and_not_where_it_comes_from(pair: Pair) -> None:

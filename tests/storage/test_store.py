@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import os
 import signal
@@ -478,3 +479,29 @@ async def test_committed_begins_where_the_database_is(village: Village, path: Pa
         used = await own.write(lambda tx: (desk.pay(tx, "Alice", "Carol", "1"), tx.stamp_ms)[1])
     async with opened(village, path) as again:
         assert await again.committed(-1) >= used
+
+
+async def test_a_read_that_fails_after_its_asker_left_is_no_news(
+    village: Village, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is told of it as of a fault that was never looked at."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fail(_: View) -> None:
+        begun.set()
+        go_on.wait(SOON_S)
+        raise ValueError("the box stops")
+
+    async with opened(village, path) as box:
+        asking = asyncio.create_task(box.read(fail))
+        await asyncio.to_thread(begun.wait, SOON_S)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        go_on.set()
+        for _ in range(store.READERS + 1):
+            await box.read(lambda view: None)
+        del asking
+        gc.collect()
+        await asyncio.sleep(0)
+    assert "never retrieved" not in caplog.text
