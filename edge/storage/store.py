@@ -178,8 +178,8 @@ def _seen(task: "asyncio.Future[Any]") -> None:
 
 
 async def _connect(open_: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
-    """Open on a thread of its own. If `open_` raises, that thread has ended before this does: left
-    to itself it would report to a loop that may be closed by then."""
+    """Open on a thread of its own. If `open_` raises, or whoever asked is cancelled, that thread has
+    ended before this does: left to itself it would report to a loop that may be closed by then."""
     failed: list[BaseException] = []
 
     def connect() -> sqlite3.Connection:
@@ -189,11 +189,20 @@ async def _connect(open_: Callable[[], sqlite3.Connection]) -> aiosqlite.Connect
             failed.append(error)
             return sqlite3.connect(":memory:")
 
-    connection = await aiosqlite.Connection(connect, iter_chunk_size=64)
+    opening = asyncio.ensure_future(_open(aiosqlite.Connection(connect, iter_chunk_size=64)))
+    try:
+        connection = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await (await opening).close()
+        raise
     if failed:
         await connection.close()
         raise failed[0]
     return connection
+
+
+async def _open(connection: aiosqlite.Connection) -> aiosqlite.Connection:
+    return await connection
 
 
 async def run_on(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connection], T]) -> T:

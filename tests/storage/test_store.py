@@ -505,3 +505,29 @@ async def test_a_read_that_fails_after_its_asker_left_is_no_news(
         gc.collect()
         await asyncio.sleep(0)
     assert "never retrieved" not in caplog.text
+
+
+async def test_an_opening_that_is_cancelled_leaves_no_thread(
+    village: Village, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the thread was doing: it has ended when the cancelled task has."""
+    begun, go_on = threading.Event(), threading.Event()
+    open_writer = database.open_writer
+
+    def slow(path: Path) -> sqlite3.Connection:
+        begun.set()
+        go_on.wait(SOON_S)
+        return open_writer(path)
+
+    monkeypatch.setattr(database, "open_writer", slow)
+    before = threading.active_count()
+    opening = asyncio.create_task(Store.open(path, village.identity, lambda: START_MS, os.urandom))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    threads = threading.active_count()
+    opening.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert threads == before + 1 and threading.active_count() == before
