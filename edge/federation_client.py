@@ -189,7 +189,7 @@ class FederationClient:
         if message.sender != village:
             raise Malformed(f"the message says it is from {message.sender[:63]}, signed {village}")
         await self._runner.write(lambda tx: receive(tx, self._subjects, message, None))
-        self._peer(village, start=self._is_running)
+        self._peer(village, start=self._is_running, at_once=False)  # it has just been in touch
         about = [_subject(each) for each in message.subjects]
         said = await self._compose(village, about, message.councils)
         return messages.encode(said.message)
@@ -228,17 +228,21 @@ class FederationClient:
         self._wake_others(heard.waiting, village)
         return heard
 
-    def _peer(self, village: str, start: bool = True) -> "_Peer":
+    def _peer(self, village: str, start: bool = True, at_once: bool = True) -> "_Peer":
         peer = self._peers.setdefault(village, _Peer())
         if start and peer.task is None:
-            peer.task = asyncio.create_task(self._serve(village, peer), name=f"sync {village}")
+            peer.task = asyncio.create_task(
+                self._serve(village, peer, at_once), name=f"sync {village}"
+            )
         return peer
 
-    async def _serve(self, village: str, peer: "_Peer") -> None:
+    async def _serve(self, village: str, peer: "_Peer", at_once: bool) -> None:
         while True:
-            peer.wake.clear()
             try:
-                peer.failures = await self._try(village, peer.failures)
+                if at_once or peer.wake.is_set():
+                    peer.wake.clear()
+                    peer.failures = await self._try(village, peer.failures)
+                at_once = True
             except AssertionError:
                 raise
             except Exception:  # noqa: BLE001 - one neighbour must not stop the others

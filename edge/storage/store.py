@@ -178,7 +178,7 @@ def _seen(task: "asyncio.Future[Any]") -> None:
 
 
 async def _connect(open_: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
-    """Open on a thread of its own. If `open_` raises, or whoever asked is cancelled, that thread has
+    """Open on a thread of its own. If `open_` raises, or who asked is cancelled, that thread has
     ended before this does: left to itself it would report to a loop that may be closed by then."""
     failed: list[BaseException] = []
 
