@@ -20,9 +20,9 @@ async def rows(folder: Path) -> list[Row]:
     boxes = [RealBox(folder, name, ["federation.heartbeat_s=60"]) for name in NAMES]
     try:
         await asyncio.gather(*(box.start() for box in boxes))
+        await _furnish(boxes)
         for one, other in combinations(boxes, 2):
             await befriend(one, other)
-        await _furnish(boxes)
         await until(lambda: _all_know(boxes), "all know whom the others trust")
         await _trade(boxes, 0)  # so that both catalogues know the goods
         for creditor, debtor in (boxes[1::-1], boxes[:2]):
