@@ -12,12 +12,12 @@ from tests.bench.table import Row
 from tests.integration.boxes import RealBox, befriend, until
 
 NAMES = ("ose-a-001", "ose-b-001", "ose-c-001", "ose-d-001")
-ALONE, TOGETHER, AT_ONCE, PEOPLE = 40, 400, 50, 8
+ALONE, TOGETHER, AT_ONCE, PEOPLE = 40, 200, 50, 8
 POLL_S = 0.001
 
 
 async def rows(folder: Path) -> list[Row]:
-    boxes = [RealBox(folder, name, ["federation.heartbeat_s=60"]) for name in NAMES]
+    boxes = [RealBox(folder, name, ["federation.heartbeat_s=5"]) for name in NAMES]
     try:
         await asyncio.gather(*(box.start() for box in boxes))
         await _furnish(boxes)
