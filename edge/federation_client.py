@@ -67,6 +67,8 @@ class Subjects(Protocol):
 
     def villages_waiting(self, view: View) -> list[str]: ...
 
+    def begin(self, tx: Tx) -> None: ...
+
     def next_wake(self, view: View) -> int | None: ...
 
     def wake(self, tx: Tx) -> int | None: ...
@@ -125,6 +127,7 @@ class FederationClient:
     async def run(self) -> None:
         """Serve all neighbours, those that come later included, until cancelled."""
         self._is_running = True
+        await self._runner.write(self._subjects.begin)
         try:
             while True:
                 for neighbour in await self._runner.read(neighbours.everyone):

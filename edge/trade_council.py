@@ -176,6 +176,17 @@ def decision(view: View, subject: bytes) -> Certificate | None:
     return opened.certificate if opened is not None else None
 
 
+def begin(tx: Tx) -> set[bytes]:
+    """Begin a round's waits anew after a start; return the subjects that time has decided
+    meanwhile."""
+    decided = set()
+    for opened in councils.waiting(tx):
+        state = council.begin_waits_anew(opened.subject, opened.state, tx.stamp_ms)
+        if _advance(tx, msgspec.structs.replace(opened, state=state)):
+            decided.add(opened.id)
+    return decided
+
+
 def wake(tx: Tx) -> set[bytes]:
     """Do what time alone has made due; return the subjects that this has decided."""
     decided = set()

@@ -168,17 +168,20 @@ def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> se
 def receive_council(
     tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
 ) -> None:
-    """Take in what a seat says of what councils decide; `cosigned`: it has just cosigned our log.
-    Then end what was decided."""
+    """Take in what a seat says, `cosigned`: who has just cosigned our log; end what was decided."""
     decided = trade_council.receive(tx, neighbour, said)
     if cosigned:
         decided |= trade_council.refresh(tx)
     _end_decided(tx, decided)
 
 
+def begin(tx: Tx) -> None:
+    """Go on with what councils waited for when the box stopped."""
+    _end_decided(tx, trade_council.begin(tx))
+
+
 def wake(tx: Tx) -> int | None:
-    """Do what time alone has made due in councils; return in how many milliseconds that may be so
-    again, None for never."""
+    """Do what time has made due in councils; return the milliseconds to the next, None for never."""
     _end_decided(tx, trade_council.wake(tx))
     next_ms = councils.next_wake(tx)
     return None if next_ms is None else max(0, next_ms - tx.stamp_ms)

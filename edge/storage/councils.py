@@ -365,6 +365,12 @@ def next_wake(view: View) -> int | None:
     return wakes_ms
 
 
+def waiting(view: View) -> list[Opened]:
+    """Return the subjects that wait for a time."""
+    rows = view.all(f"{_COLUMNS} WHERE wakes_ms IS NOT NULL ORDER BY wakes_ms")
+    return [_opened(row) for row in rows]
+
+
 def woken(view: View, now_ms: int) -> list[Opened]:
     rows = view.all(f"{_COLUMNS} WHERE wakes_ms <= ? ORDER BY wakes_ms", now_ms)
     return [_opened(row) for row in rows]

@@ -271,6 +271,18 @@ def test_a_checkpoint_with_others_signatures_is_no_evidence() -> None:
         receipt.verify_evidence(proof, (Seat(A, bytes(32)), Seat(B, bytes(32))))
 
 
+async def test_a_start_begins_a_rounds_waits_anew(four: Four) -> None:
+    """By a clock that may have been far ahead when they were stored."""
+    known = await accepted(four)
+    opened = four.b.look(lambda view: councils.named(view, known.subject))
+    far_ms = four.world.now_ms + 30 * 86_400_000
+    state = council.State(round=0, propose_ms=far_ms)
+    four.b.now(lambda tx: councils.keep_state(tx, opened, state, far_ms))
+    four.b.now(trade_escrow.begin)
+    wakes_ms = four.b.look(councils.next_wake)
+    assert wakes_ms is not None and wakes_ms <= four.world.now_ms + 2 * council.TIMEOUT_MS
+
+
 # Random federations of four
 
 STORIES: Final = 60
