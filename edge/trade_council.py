@@ -19,12 +19,14 @@ from edge.core.messages import (
     Opening,
 )
 from edge.core.receipt import Evidence
+from edge.core.trade import Statement
 from edge.errors import BadProof, Malformed, PeerError, WrongState
-from edge.storage import councils, logs, neighbours, trades
-from edge.storage.councils import Opened
+from edge.storage import councils, logs, neighbours
+from edge.storage.councils import Due, Opened, SaidOf
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
+from edge.told import Told
 
 OTHERS: Final = 2  # seats besides the two parties
 UNDECIDED_PER_PAIR_MAX: Final = 2_000  # trades of two parties with each other
@@ -40,7 +42,7 @@ def open_subject(tx: Tx, known: Trade, to_signature: bytes) -> None:
     """Open the subject of a trade that a council decides, as soon as one side is bound."""
     if is_for(known.terms):
         opened = councils.open_(tx, known.terms_bytes, known.from_signature, to_signature)
-        councils.note_news(tx, opened, urgent=True)
+        councils.note_news(tx, opened)
 
 
 def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
@@ -128,13 +130,15 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
         return False  # unknown here: our answer says so
     if councils.told_until(tx, neighbour.village, message.subject) is None:
         raise Malformed(f"{neighbour.village} has no seat in this subject")
-    if message.round < opened.state.round - 1:  # far behind, or it knows nothing of it
+    if message.round == UNKNOWN_ROUND or message.round < opened.state.round - 1:  # far behind
         councils.tell_anew(tx, neighbour.village, message.subject)
     if message.opening is not None:
         councils.has_said_all(tx, neighbour.village, message.subject)
     if opened.certificate is not None:
         for evidence in message.evidence:  # for the receipt
             _keep_proof(tx, opened, evidence)
+        if message.certificate is not None:
+            councils.note_told(tx, neighbour.village, SaidOf(opened.id, opened.changed_ms, True))
         return False
     return _take_in(tx, opened, message)
 
@@ -154,9 +158,13 @@ def refresh(tx: Tx) -> set[bytes]:
     """Keep the proofs of our own statements that other seats' cosignatures have made since; return
     the subjects that this has decided."""
     decided = set()
-    for opened in councils.unproven(tx):
-        if _prove(tx, opened):
-            councils.note_news(tx, opened, urgent=True)
+    sizes: dict[tuple[Seat, ...], int] = {}
+    for opened, index, statement in councils.unproven(tx):
+        seats = opened.terms.seats
+        if seats not in sizes:
+            sizes[seats] = _proven_size(tx, seats)
+        if index < sizes[seats]:
+            _prove(tx, opened, index, statement)
             if opened.certificate is None and _advance(tx, opened):
                 decided.add(opened.id)
     return decided
@@ -199,59 +207,112 @@ def wake(tx: Tx) -> set[bytes]:
 # What to say
 
 
-def speak(view: View, village: str, room: int) -> list[tuple[CouncilMessage, int]]:
-    """Return what another seat lacks, of at most `room` subjects, each with the stamp up to which
-    it then has all."""
-    said: list[tuple[CouncilMessage, int]] = []
+def speak(
+    view: View, own: str, village: str, room: int, said: Told, *, whole: bool
+) -> list[tuple[CouncilMessage | None, SaidOf]]:
+    """Return what another seat lacks, of at most `room` subjects: all of it, or else only our own
+    words that are urgent. No message: it lacks nothing of that after all."""
+    found: list[tuple[CouncilMessage | None, SaidOf]] = []
     size = 0
-    for subject, told_ms, asks in councils.due(view, village, room):
-        opened = councils.named(view, subject)
-        message = _message(view, opened, village, told_ms)
-        if asks and opened.certificate is None:
-            message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
-        size += len(canonical.encode(message))
-        if said and size > SAID_BYTES_MAX:
+    for each in councils.due(view, village, room):
+        opened, asked = each.opened, each.told_ms == councils.NOTHING_TOLD
+        if not (whole or each.urgent or asked):
             break
-        said.append((message, opened.changed_ms))
-    return said
+        is_whole = whole or asked
+        since_ms = each.told_ms
+        if not asked:
+            since_ms = max(since_ms, said.until_ms(opened.id, whole=is_whole))
+        if since_ms >= opened.changed_ms:
+            continue
+        message: CouncilMessage | None
+        if opened.certificate is not None:
+            message = _decided(view, each)
+        elif is_whole:
+            message = _message(view, each, village, since_ms)
+        else:
+            message = _own_words(view, opened, own, since_ms)
+        if each.asks and message is not None:
+            message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
+        size += 0 if message is None else len(canonical.encode(message))
+        if found and size > SAID_BYTES_MAX:
+            break
+        found.append((message, SaidOf(opened.id, opened.changed_ms, is_whole)))
+    return found
 
 
-def told(tx: Tx, village: str, said: Iterable[tuple[bytes, int]]) -> None:
+def told(tx: Tx, village: str, said: Iterable[SaidOf]) -> None:
     """Note that a seat has stored what was said."""
-    for subject, changed_ms in said:
-        councils.note_told(tx, village, subject, changed_ms)
+    for each in said:
+        councils.note_told(tx, village, each)
 
 
-def _message(view: View, opened: Opened, village: str, told_ms: int) -> CouncilMessage:
-    """Return all that was kept since `told_ms`, but what that seat has said itself: that it only
-    needs if it has lost everything."""
-    id_, state = opened.id, opened.state
-    own = village if told_ms else ""
-    opening = Opening(msgspec.Raw(opened.terms_bytes), opened.from_signature, opened.to_signature)
-    base = CouncilMessage(
-        id_,
-        state.round,
-        None if told_ms else opening,
-        tuple(each for each in councils.proofs(view, id_, told_ms) if each.village != own),
+def _decided(view: View, due: Due) -> CouncilMessage:
+    """Return the decision; to a seat that has signed nothing yet, or asks, with all that opens the
+    subject and proves it."""
+    opened = due.opened
+    lacks = due.told_ms == councils.NOTHING_TOLD or (due.told_ms == 0 and due.reached < 0)
+    return CouncilMessage(
+        opened.id,
+        opened.state.round,
+        _opening(opened) if lacks else None,
+        tuple(councils.proofs(view, opened.id)) if lacks else (),
         certificate=opened.certificate,
     )
-    if opened.certificate is not None:
-        return base
-    rounds = {state.round - 1, state.round, state.round + 1, state.valid_round}
-    return msgspec.structs.replace(
-        base,
-        absents=tuple(each for each in councils.absents(view, id_, told_ms) if each.village != own),
-        proposals=tuple(
-            each
-            for each in councils.proposals(view, id_, told_ms)
-            if each.village != own and each.round in rounds
-        ),
-        votes=tuple(
-            each
-            for each in councils.votes(view, id_, told_ms)
-            if each.village != own and each.round in rounds
-        ),
+
+
+def _message(view: View, due: Due, village: str, told_ms: int) -> CouncilMessage:
+    """Return all that was kept since `told_ms`, but what that seat has said itself: that it only
+    needs if it has lost everything."""
+    opened, id_, rounds = due.opened, due.opened.id, _rounds_said(due.opened.state)
+    own = village if told_ms > 0 else ""
+    proposals, votes = councils.proposals(view, id_, told_ms), councils.votes(view, id_, told_ms)
+    return CouncilMessage(
+        id_,
+        opened.state.round,
+        None if told_ms > 0 else _opening(opened),
+        tuple(each for each in councils.proofs(view, id_, told_ms) if each.village != own),
+        tuple(each for each in councils.absents(view, id_, told_ms) if each.village != own),
+        tuple(each for each in proposals if each.village != own and each.round in rounds),
+        tuple(each for each in votes if each.village != own and each.round in rounds),
     )
+
+
+def _own_words(view: View, opened: Opened, own: str, told_ms: int) -> CouncilMessage | None:
+    """Return what this village itself has said since `told_ms`, None for nothing: with what opens
+    the subject, if it is a party that has not said it, and what proves a proposal. After another's
+    proposal its own proof is not urgent: that came with it."""
+    id_, state, rounds = opened.id, opened.state, _rounds_said(opened.state)
+    opens = told_ms <= 0 and own in (opened.terms.from_village, opened.terms.to_village)
+    known = [each for each in councils.proposals(view, id_) if each.round == state.round]
+    proposes = any(each.village == own for each in known)
+    proves = not known or proposes
+    votes = councils.votes(view, id_, told_ms)
+    proposals = councils.proposals(view, id_, told_ms)
+    said = CouncilMessage(
+        id_,
+        state.round,
+        _opening(opened) if opens else None,
+        tuple(
+            each
+            for each in (councils.proofs(view, id_, told_ms) if proves else ())
+            if proposes or each.village == own
+        ),
+        tuple(
+            each for each in councils.absents(view, id_, told_ms) if proposes or each.village == own
+        ),
+        tuple(each for each in proposals if each.village == own and each.round in rounds),
+        tuple(each for each in votes if each.village == own and each.round in rounds),
+    )
+    is_empty = not (opens or said.evidence or said.absents or said.proposals or said.votes)
+    return None if is_empty else said
+
+
+def _opening(opened: Opened) -> Opening:
+    return Opening(msgspec.Raw(opened.terms_bytes), opened.from_signature, opened.to_signature)
+
+
+def _rounds_said(state: State) -> set[int]:
+    return {state.round - 1, state.round, state.round + 1, state.valid_round}
 
 
 # Helpers
@@ -303,13 +364,15 @@ def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
     news += [councils.keep_proposal(tx, opened, each) for each in message.proposals]
     news += [councils.keep_vote(tx, opened, each) for each in message.votes]
     if any(news):
-        councils.note_news(tx, opened, urgent=False)
+        councils.note_news(tx, opened, ())
     if message.certificate is not None:
         return _decide(tx, opened, message.certificate)
     return any(news) and _advance(tx, opened)
 
 
 def _keep_proof(tx: Tx, opened: Opened, evidence: Evidence) -> bool:
+    if councils.has_proof(tx, opened.id, evidence):
+        return False
     statement = receipt.statement_of(evidence, opened.terms, opened.terms_bytes)
     return councils.keep_proof(tx, opened, evidence, statement)
 
@@ -334,7 +397,7 @@ def _advance(tx: Tx, opened: Opened) -> bool:
     for vote in moved.votes:
         councils.keep_vote(tx, current, vote)
     if moved.proposals or moved.votes:
-        councils.note_news(tx, opened, urgent=True)
+        councils.note_news(tx, opened)
     if moved.state.round > opened.state.round + 1:
         councils.ask_anew(tx, opened)
     return moved.certificate is not None and _decide(tx, opened, moved.certificate)
@@ -342,22 +405,34 @@ def _advance(tx: Tx, opened: Opened) -> bool:
 
 def _decide(tx: Tx, opened: Opened, certificate: Certificate) -> bool:
     councils.decide(tx, opened, certificate)
-    councils.note_news(tx, opened, urgent=True)
+    if _lacks_proof(tx, opened, certificate.value):
+        councils.ask_anew(tx, opened)
+    councils.note_news(tx, opened, ())  # each seat sees the votes, as a rule
     return True
 
 
-def _prove(tx: Tx, opened: Opened) -> bool:
-    """Keep the proof of our own statement, if a quorum has cosigned a checkpoint over it."""
-    own, seats = tx.identity.village, opened.terms.seats
-    first = trades.first_statement(tx, opened.id, OWN_LOG)
-    if first is None:
+def _lacks_proof(tx: Tx, opened: Opened, value: Value) -> bool:
+    """Tell whether this village is a party, and could not show why it was decided so."""
+    parties = {opened.terms.from_village, opened.terms.to_village}
+    if tx.identity.village not in parties:
         return False
-    needed = council.quorum(len(seats))
-    villages = [seat.village for seat in seats]
-    if first[0] >= logs.proven_size(tx, OWN_LOG, own, villages, needed):
-        return False
-    evidence = logs.evidence(tx, OWN_LOG, own, first[0], seats, needed)
-    return councils.keep_proof(tx, opened, evidence, first[1])
+    return value == "COMMIT" and not proofs(tx, opened.id, value).keys() >= parties
+
+
+def _proven_size(tx: Tx, seats: Sequence[Seat]) -> int:
+    own, villages = tx.identity.village, [seat.village for seat in seats]
+    return logs.proven_size(tx, OWN_LOG, own, villages, council.quorum(len(seats)))
+
+
+def _prove(tx: Tx, opened: Opened, index: int, statement: Statement) -> None:
+    """Keep the proof of our own statement: urgent to who has it to propose."""
+    seats = opened.terms.seats
+    proof = logs.evidence(
+        tx, OWN_LOG, tx.identity.village, index, seats, council.quorum(len(seats))
+    )
+    if councils.keep_proof(tx, opened, proof, statement):
+        proposer = opened.subject.proposer(max(opened.state.round, 0))
+        councils.note_news(tx, opened, (proposer,))
 
 
 def _wakes_ms(tx: Tx, opened: Opened, state: State) -> int | None:
@@ -377,4 +452,4 @@ def _say_absent(tx: Tx, opened: Opened) -> None:
             continue
         said = valid.absent(own.key, own.village, terms.network, opened.id, about)
         if councils.keep_absent(tx, opened, said):
-            councils.note_news(tx, opened, urgent=True)
+            councils.note_news(tx, opened)

@@ -1,8 +1,8 @@
 """Subjects that a council decides, in the database of one of its seats: a set of signed messages
 that only grows, this seat's state, and how much of it each other seat has."""
 
-from collections.abc import Iterable
-from typing import Any, Final, Literal
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -11,10 +11,19 @@ from edge.core.council import Certificate, Proposal, State, Step, Subject, Value
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
 from edge.core.valid import Absent
-from edge.storage.tx import Tx, View
+from edge.storage.tx import Tx, Urgent, View
 
 ABSENT_AFTER_MS: Final = 2 * limits.MINUTE_MS  # the deadline: a public stamp is a whole minute
+NOTHING_TOLD: Final = -1  # it says so itself
 ROUNDS_AHEAD_MAX: Final = 16  # votes of later rounds are not kept: they will be said again
+
+
+class SaidOf(NamedTuple):
+    """What has been said of a subject up to a stamp: all of it, or only our own words."""
+
+    subject: bytes
+    changed_ms: int
+    is_whole: bool
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -89,10 +98,24 @@ def named(view: View, subject: bytes) -> Opened:
     return found
 
 
-def unproven(view: View) -> list[Opened]:
-    """Return the subjects of our own trades whose statement here is not proven yet."""
-    rows = view.all(f"{_COLUMNS} WHERE unproven = 1 ORDER BY opened_ms, subject")
-    return [_opened(row) for row in rows]
+def unproven(view: View) -> list[tuple[Opened, int, Statement]]:
+    """Return the subjects of our own trades whose statement is not proven yet, with its index and
+    kind."""
+    rows = view.all(
+        "SELECT min(idx), kind, " + _COLUMNS.removeprefix("SELECT ") + " JOIN statement USING"
+        " (subject) WHERE unproven = 1 AND log = 0 AND kind IN ('hold', 'no-hold')"
+        " GROUP BY subject ORDER BY min(idx)"
+    )
+    return [(_opened(row), idx, kind) for idx, kind, *row in rows]
+
+
+def first_unproven(view: View) -> int | None:
+    """Return the index of our first statement on a council's subject that is not proven yet."""
+    idx: int | None = view.one(
+        "SELECT min(idx) FROM subject JOIN statement USING (subject) WHERE unproven = 1"
+        " AND log = 0 AND kind IN ('hold', 'no-hold')"
+    )[0]
+    return idx
 
 
 def count_undecided(view: View, parties: tuple[str, str]) -> int:
@@ -163,6 +186,12 @@ def is_proven(view: View, subject: bytes, village: str) -> bool:
     """Tell whether there is proof of a statement of this party."""
     sql = "SELECT 1 FROM proof WHERE subject = ? AND village = ?"
     return view.one(sql, subject, village) is not None
+
+
+def has_proof(view: View, subject: bytes, evidence: Evidence) -> bool:
+    """Tell whether this very evidence is held."""
+    sql = "SELECT 1 FROM proof WHERE subject = ? AND village = ? AND evidence = ?"
+    return view.one(sql, subject, evidence.village, canonical.encode(evidence)) is not None
 
 
 # Growing. Each tells whether it was new.
@@ -271,42 +300,70 @@ def keep_state(tx: Tx, opened: Opened, state: State, wakes_ms: int | None) -> No
 
 
 def decide(tx: Tx, opened: Opened, certificate: Certificate) -> None:
-    """Keep the decision: from now on the certificate is all that is said."""
+    """Keep the decision: from now on the certificate is all that is said. It is urgent to none but
+    the parties, and only if our own vote was not said to them: all see the votes, as a rule."""
     tx.run(
         "UPDATE subject SET certificate = ?, wakes_ms = NULL WHERE subject = ?"
         " AND certificate IS NULL",
         canonical.encode(certificate),
         opened.id,
     )
+    parties = (opened.terms.from_village, opened.terms.to_village)
+    sql = "UPDATE told SET urgent = 0 WHERE subject = ? AND urgent = 1 AND village NOT IN (?, ?)"
+    tx.run(sql, opened.id, *parties)
 
 
-def note_news(tx: Tx, opened: Opened, *, urgent: bool) -> None:
-    """Note that there is something to say to every other seat: at once, or with what is said
-    next."""
+def note_news(tx: Tx, opened: Opened, urgent_to: Collection[str] | None = None) -> None:
+    """Note that there is something to say to every other seat: at once to those to whom it is
+    urgent (None: all), to the others a little later."""
     tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
-    tx.run(
-        "UPDATE told SET due = 1, urgent = max(urgent, ?) WHERE subject = ?",
-        int(urgent),
-        opened.id,
-    )
+    tx.run("UPDATE told SET due = 1 WHERE subject = ? AND due = 0", opened.id)
+    own = tx.identity.village
+    for seat in opened.terms.seats:
+        if seat.village != own and (urgent_to is None or seat.village in urgent_to):
+            tx.urgent.add(Urgent(seat.village, opened.id, tx.stamp_ms))
+            sql = "UPDATE told SET urgent = 1 WHERE village = ? AND subject = ? AND urgent = 0"
+            tx.run(sql, seat.village, opened.id)
 
 
 # Who has been told
 
 
-def due(view: View, village: str, limit: int) -> list[tuple[bytes, int, bool]]:
-    """Return (subject, told_ms, asks) of those of which another seat lacks something; `asks`: it is
-    to say everything again."""
-    return view.all(
-        "SELECT subject, told_ms, asks FROM told WHERE village = ? AND due = 1 LIMIT ?",
+class Due(NamedTuple):
+    """A subject of which another seat lacks something. `told_ms`: it has all up to that stamp, or
+    says that it has nothing; `reached`: the highest round of which it has signed anything; `asks`:
+    it is to say everything again."""
+
+    opened: Opened
+    told_ms: int
+    reached: int
+    urgent: bool
+    asks: bool
+
+
+def due(view: View, village: str, limit: int) -> list[Due]:
+    """Return of what another seat lacks something, what is urgent first."""
+    rows = view.all(
+        "SELECT told_ms, reached, urgent, asks, "
+        + _COLUMNS.removeprefix("SELECT ")
+        + " JOIN told USING"
+        " (subject) WHERE village = ? AND due = 1 ORDER BY urgent DESC LIMIT ?",
         village,
         limit,
     )
+    return [
+        Due(_opened(row), told_ms, reached, bool(urgent), bool(asks))
+        for told_ms, reached, urgent, asks, *row in rows
+    ]
 
 
-def villages_waiting(view: View) -> list[str]:
-    """Return the villages to which there is something urgent to say."""
-    return [row[0] for row in view.all("SELECT DISTINCT village FROM told WHERE urgent = 1")]
+def urgent(view: View) -> list[Urgent]:
+    """Return to whom there is something urgent to say."""
+    rows = view.all(
+        "SELECT village, subject, changed_ms FROM told JOIN subject USING (subject)"
+        " WHERE urgent = 1"
+    )
+    return [Urgent(*row) for row in rows]
 
 
 def told_until(view: View, village: str, subject: bytes) -> int | None:
@@ -315,18 +372,25 @@ def told_until(view: View, village: str, subject: bytes) -> int | None:
     return row[0] if row else None
 
 
-def note_told(tx: Tx, village: str, subject: bytes, changed_ms: int) -> None:
-    """Note that a seat has stored all that was kept up to `changed_ms`."""
-    row = tx.one("SELECT changed_ms > ? FROM subject WHERE subject = ?", changed_ms, subject)
+def note_told(tx: Tx, village: str, said: SaidOf) -> None:
+    """Note that a seat has stored what was said."""
+    row = tx.one(
+        "SELECT changed_ms > ? FROM subject WHERE subject = ?", said.changed_ms, said.subject
+    )
     assert row is not None, "what was said of is kept"
+    (is_changed,) = row
+    if not said.is_whole:
+        sql = "UPDATE told SET urgent = min(urgent, ?) WHERE village = ? AND subject = ?"
+        tx.run(sql, is_changed, village, said.subject)
+        return
     tx.run(
         "UPDATE told SET told_ms = max(told_ms, ?), due = ?, urgent = min(urgent, ?), asks = 0"
         " WHERE village = ? AND subject = ?",
-        changed_ms,
-        row[0],
-        row[0],
+        said.changed_ms,
+        is_changed,
+        is_changed,
         village,
-        subject,
+        said.subject,
     )
 
 
@@ -334,6 +398,7 @@ def ask_anew(tx: Tx, opened: Opened) -> None:
     """Note that every other seat is to say again what was too far ahead to be kept."""
     tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
     tx.run("UPDATE told SET due = 1, urgent = 1, asks = 1 WHERE subject = ?", opened.id)
+    tx.urgent |= {Urgent(seat.village, opened.id, tx.stamp_ms) for seat in opened.terms.seats}
 
 
 def has_said_all(tx: Tx, village: str, subject: bytes) -> None:
@@ -345,7 +410,10 @@ def tell_anew(tx: Tx, village: str, subject: bytes) -> None:
     """Note that a seat lacks what it was told: it is behind, or was set back. It hears it with what
     is said next, the answer to its question as a rule: one that always asks keeps nobody busy."""
     tx.run(
-        "UPDATE told SET told_ms = 0, due = 1 WHERE village = ? AND subject = ?", village, subject
+        "UPDATE told SET told_ms = ?, due = 1 WHERE village = ? AND subject = ?",
+        NOTHING_TOLD,
+        village,
+        subject,
     )
 
 
@@ -411,7 +479,7 @@ def _votes(rows: Iterable[tuple[str, int, Step, Value | Literal[""], bytes]]) ->
     ]
 
 
-def _opened(row: tuple[Any, ...]) -> Opened:
+def _opened(row: Sequence[Any]) -> Opened:
     terms, from_signature, to_signature, opened_ms, state, certificate, changed_ms = row
     return Opened(
         terms,

@@ -1,7 +1,8 @@
 """Trades in the database: one row for each, votes, and the facts that decide the next step."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -211,15 +212,27 @@ def decided_of(
     return [_trade(row) for row in rows]
 
 
-def to_tell(view: View, neighbour: str) -> list[bytes]:
+# Such a trade moves by what its council says, and is spoken of there.
+_AT_COUNCIL: Final = "EXISTS (SELECT 1 FROM subject s WHERE s.subject = trade.subject)"
+
+
+def to_tell(
+    view: View, neighbour: str, said: Mapping[bytes, int] = MappingProxyType({})
+) -> list[bytes]:
     """Return the subjects of which there is something to say to a neighbour, the one that has
-    waited longest first: not those that only wait for an answer."""
+    waited longest first: not those that only wait for an answer, or are before a council, once
+    that was said. `said`: up to which stamp it has been told just now."""
     rows = view.all(
-        "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"
-        " AND NOT (status = 'PENDING' AND told = 1) ORDER BY changed_ms, subject",
+        f"SELECT subject, changed_ms, {_AT_COUNCIL} FROM trade WHERE neighbour = ? AND closed = 0"  # noqa: S608
+        f" AND NOT (told = 1 AND (status = 'PENDING' OR {_AT_COUNCIL}))"
+        f" AND NOT (certificate IS NOT NULL AND {_AT_COUNCIL}) ORDER BY changed_ms, subject",
         neighbour,
     )
-    return [row[0] for row in rows]
+    return [
+        subject
+        for subject, changed_ms, at_council in rows
+        if not (at_council and said.get(subject) == changed_ms)
+    ]
 
 
 def may_move(view: View, neighbour: str) -> list[bytes]:
@@ -228,7 +241,8 @@ def may_move(view: View, neighbour: str) -> list[bytes]:
     done = f"('PENDING', {_UNBOUND_ENDS})"
     rows = view.all(
         "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"  # noqa: S608
-        f" AND NOT (role = 'to' AND status IN {done}) ORDER BY changed_ms, subject",
+        f" AND NOT (role = 'to' AND status IN {done}) AND NOT {_AT_COUNCIL}"
+        " ORDER BY changed_ms, subject",
         neighbour,
     )
     return [row[0] for row in rows]

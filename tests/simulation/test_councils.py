@@ -48,7 +48,7 @@ class Four:
         for _ in range(12):
             for one, other in itertools.permutations(among, 2):
                 await one.client.exchange(other.name)
-            if not any(each.look(councils.villages_waiting) for each in among):
+            if not any(each.look(councils.urgent) for each in among):
                 return
 
     def propose(self, **changes: Any) -> Trade:

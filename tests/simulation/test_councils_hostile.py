@@ -210,7 +210,7 @@ def test_a_seat_that_always_asks_again_keeps_nobody_busy() -> None:
     asked = four.liar.asked
     four.talk(A, D)
     assert four.liar.asked - asked <= 3
-    assert not four.boxes[A].look(councils.villages_waiting)
+    assert not four.boxes[A].look(councils.urgent)
 
 
 # By a party
