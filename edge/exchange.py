@@ -17,7 +17,7 @@ from edge.storage import allowance, councils, facts, listings, logs, neighbours
 from edge.storage.councils import SaidOf
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, Tx, Urgent, View
-from edge.told import Told
+from edge.told import ALL, Told, Ways
 
 
 class Subjects(Protocol):
@@ -49,8 +49,8 @@ class Subjects(Protocol):
     ) -> None: ...
 
     def speak_council(
-        self, view: View, own: str, village: str, room: int, said: Told, *, whole: bool
-    ) -> list[tuple[CouncilMessage | None, SaidOf]]: ...
+        self, view: View, own: str, village: str, room: int, said: Told, ways: Ways
+    ) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int]: ...
 
     def answer_unknown(
         self, view: View, said: Iterable[CouncilMessage]
@@ -70,7 +70,8 @@ class Subjects(Protocol):
 class Said(msgspec.Struct, frozen=True):
     """A composed message, to whom, and which rows it speaks of. `urgent`: what which village must
     hear at once; `is_partial`: our log or listings did not fit into it; `is_empty`: it has nothing
-    on councils, nor else that is new."""
+    on councils, nor else that is new; `newest_ms`: the newest of what the neighbour lacks of them.
+    """
 
     neighbour: Neighbour
     message: Exchange
@@ -79,6 +80,7 @@ class Said(msgspec.Struct, frozen=True):
     urgent: frozenset[Urgent] = frozenset()
     is_partial: bool = False
     is_empty: bool = False
+    newest_ms: int = 0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -102,15 +104,14 @@ def compose(
     asked: Sequence[CouncilMessage] = (),
     said: Told | None = None,
     *,
-    whole: bool = True,
+    ways: Ways = ALL,
     number: int = 0,
     heard: int = 0,
 ) -> Said:
     """Return the message that a neighbour needs now, from committed rows.
 
     `about`: the trades to speak of in any case; `asked`: what it has just said on councils; `said`:
-    what it has been told; `whole`: say of councils all that it lacks, and not only our own words;
-    `number`, `heard`: see messages.Exchange.
+    what it has been told; `ways`: what to say of councils; `number`, `heard`: as in the message.
     """
     said = said or Told()
     neighbour = neighbours.named(view, village)
@@ -118,7 +119,7 @@ def compose(
     spoken = subjects.speak(view, neighbour, about, turn, said.rows)
     unknown = subjects.answer_unknown(view, asked)
     room = limits.COUNCILS_PER_MESSAGE_MAX - len(unknown)
-    decided = subjects.speak_council(view, own.village_id, village, room, said, whole=whole)
+    decided, newest_ms = subjects.speak_council(view, own.village_id, village, room, said, ways)
     push = logs.push_for(view, neighbour.has_size, councils.first_unproven(view))
     listed = tuple(listings.changed(view, own.village_id, neighbour.knows_listings))
     message = Exchange(
@@ -143,9 +144,10 @@ def compose(
         message,
         tuple((_subject(each), changed_ms) for each, changed_ms in spoken),
         tuple(each for _, each in decided),
-        frozenset(subjects.urgent(view)) if whole else frozenset(),
+        frozenset(subjects.urgent(view)) if ways.looks else frozenset(),
         (push is not None and _is_behind(view, push)) or _is_full(message),
-        not (message.councils or (whole and (has_records or listed or message.entry))),
+        not (message.councils or (ways.is_whole and (has_records or listed or message.entry))),
+        newest_ms,
     )
 
 

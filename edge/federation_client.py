@@ -19,11 +19,11 @@ from edge.exchange import Heard, Said, Subjects, compose, receive
 from edge.storage import neighbours
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import Runner, Urgent
-from edge.told import Told
+from edge.told import ALL, Told, Ways
 
 HEARTBEAT_S = 60
 RETRY_S_MIN = 1
-SOON_S = 1  # until all are told what is not urgent
+SOON_S = 0.5  # how long a subject rests until all are told what is not urgent
 ROUNDS_MAX = 1_000
 SYNC_PATH = "/federation/sync"
 TRADE_PATH = "/federation/trade"
@@ -105,18 +105,19 @@ class FederationClient:
 
     def kick(self, village: str) -> None:
         """Exchange with a neighbour now rather than at the next heartbeat."""
-        self._peer(village).wake(Why.ALWAYS)
+        self._peer(village).wake(Why.ASKED)
 
-    async def exchange(self, village: str) -> None:
+    async def exchange(self, village: str, why: "Why | None" = None) -> None:
         """Exchange with a neighbour until neither side has anything new to say.
 
         Raises Unreachable, PeerError, or Refused as the neighbour answered.
         """
-        idle, why = False, Why.ALWAYS
+        idle = False
         for _ in range(ROUNDS_MAX):
-            said, heard = await self._exchange_once(village, why)
+            said, heard = await self._exchange_once(village, why or Why.ASKED)
             waits = self._is_urgent(village, heard.urgent)
-            if waits or heard.moved or heard.partial or (said.is_partial and heard.took):
+            went_on = said is not None and said.is_partial and heard.took
+            if waits or heard.moved or heard.partial or went_on:
                 idle = False
             elif heard.about and not idle:
                 idle = True  # once: to show that it was heard
@@ -137,14 +138,15 @@ class FederationClient:
             if stored is not None:
                 peer.told.drop(stored.rows, stored.councils)
             about = [trade.subject_of(bytes(each.terms)) for each in message.subjects]
-            whole = peer.failures > 0 or not self._is_running  # only answers reach it
-            said = await self._compose(village, about, message.councils, whole=whole)
+            only_so = peer.failures > 0  # it cannot be called
+            ways = self._ways(peer, Why.DUE if only_so else Why.ASKED)
+            said = await self._compose(village, about, message.councils, ways=ways)
             peer.answered = said
         self._wake(heard.urgent)
         self._note_news(message, said.message)
         return messages.encode(said.message)
 
-    async def _exchange_once(self, village: str, why: "Why") -> tuple[Said, Heard]:
+    async def _exchange_once(self, village: str, why: "Why") -> tuple[Said | None, Heard]:
         """Have the next exchange with a neighbour, together with all others who ask for it before
         it begins. `why`: one that is not asked for expressly is left out if nothing would be said.
         """
@@ -172,12 +174,18 @@ class FederationClient:
             if not mine.done():
                 mine.set_result(done)  # None: whoever was to do it is gone
 
-    async def _say(self, village: str, peer: "_Peer", why: "Why") -> tuple[Said, Heard]:
+    async def _say(self, village: str, peer: "_Peer", why: "Why") -> tuple[Said | None, Heard]:
         """Send a message and take in the answer; `peer` is locked."""
         about, peer.about = peer.about, ()
-        said = await self._compose(village, about, whole=why >= Why.SOON)
+        urgent, peer.urgent = peer.urgent, []
+        if why is Why.URGENT and all(peer.told.has(each) for each in urgent):
+            return None, Heard()  # an answer has said it meanwhile
+        said = await self._compose(village, about, ways=self._ways(peer, why))
         self._wake(said.urgent)
-        if said.is_empty and why < Why.ALWAYS:
+        if said.newest_ms > peer.seen_ms and why >= Why.SOON:
+            peer.seen_ms = said.newest_ms
+            self._tell_later()
+        if said.is_empty and why < Why.ASKED:
             return said, Heard()
         self.known[village] = said.neighbour
         try:
@@ -206,7 +214,7 @@ class FederationClient:
         about: Sequence[bytes],
         asked: Sequence[CouncilMessage] = (),
         *,
-        whole: bool,
+        ways: Ways,
     ) -> Said:
         peer = self._peer(village, start=False)
         self._number += 1
@@ -221,7 +229,7 @@ class FederationClient:
                 turn,
                 asked,
                 told,
-                whole=whole,
+                ways=ways,
                 number=number,
                 heard=heard,
             )
@@ -236,19 +244,29 @@ class FederationClient:
             peer = self._peers.get(each.village)
             if peer is None or peer.failures or peer.told.has(each):
                 continue
+            peer.urgent.append(each)
             peer.wake(Why.URGENT)
 
     def _is_urgent(self, village: str, news: Iterable[Urgent]) -> bool:
         told = self._peer(village, start=False).told
         return any(each.village == village and not told.has(each) for each in news)
 
+    def _ways(self, peer: "_Peer", why: "Why") -> Ways:
+        """Return what to say of councils."""
+        if why is Why.DUE or not self._is_running:
+            return ALL
+        return Ways(why is Why.SOON, peer.seen_ms, why is Why.ASKED)
+
     def _note_news(self, *spoken: Exchange) -> None:
         """A council may have news: look what it waits for, and tell everyone in a while."""
-        if self._is_running and any(each.councils for each in spoken):
+        if any(each.councils for each in spoken):
             self._news.set()
-            if self._later is None:
-                loop = asyncio.get_running_loop()
-                self._later = loop.call_later(SOON_S * self._jitter(0.5), self._tell_all)
+            self._tell_later()
+
+    def _tell_later(self) -> None:
+        if self._is_running and self._later is None:
+            loop = asyncio.get_running_loop()
+            self._later = loop.call_later(SOON_S * self._jitter(0.5), self._tell_all)
 
     def _tell_all(self) -> None:
         self._later = None
@@ -265,7 +283,7 @@ class FederationClient:
         return peer
 
     async def _serve(self, village: str, peer: "_Peer", at_once: bool) -> None:
-        why = Why.ALWAYS if at_once else Why.NONE
+        why = Why.DUE if at_once else Why.NONE
         while True:
             try:
                 if why > Why.NONE:
@@ -281,8 +299,8 @@ class FederationClient:
         """Exchange once, or until all is said; return how many tries have failed since the last
         that did not."""
         try:
-            if why is Why.ALWAYS:
-                await self.exchange(village)
+            if why >= Why.ASKED:
+                await self.exchange(village, why)
             else:
                 await self._exchange_once(village, why)
         except BoxError as error:
@@ -306,13 +324,15 @@ class FederationClient:
 
 
 class Why(IntEnum):
-    """Why an exchange is wanted. URGENT: others wait for our own words; SOON: to say all that there
-    is; ALWAYS: though there be nothing to say."""
+    """Why an exchange is wanted. URGENT: others wait for our own words; SOON: what nobody waited
+    for is to be said, too; ASKED: though there be nothing to say; DUE: once in a while, and then
+    all is said that there is."""
 
     NONE = 0
     URGENT = 1
     SOON = 2
-    ALWAYS = 3
+    ASKED = 3
+    DUE = 4
 
 
 class _Peer:
@@ -323,13 +343,15 @@ class _Peer:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
-        self.next: asyncio.Future[tuple[Said, Heard] | None] | None = None
+        self.next: asyncio.Future[tuple[Said | None, Heard] | None] | None = None
         self.why = Why.NONE  # of the next
         self.told = Told()
         self.answered: Said | None = None
         self.heard = 0  # the number of its last answer
         self.about: Sequence[bytes] = ()  # to be spoken of next
+        self.urgent: list[Urgent] = []
         self.turn = 0
+        self.seen_ms = 0  # what is not urgent is said if it has not changed since
         self.failures = 0  # since the last exchange that went well
         self._wake = asyncio.Event()
         self._wanted = Why.NONE
@@ -347,7 +369,7 @@ class _Peer:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
-            self._wanted = Why.ALWAYS
+            self._wanted = Why.DUE
         self._wake.clear()
         why, self._wanted = self._wanted, Why.NONE
         return why

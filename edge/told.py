@@ -4,9 +4,22 @@ It lives as long as the process. Forgetting it costs no more than saying things 
 """
 
 from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from edge.storage.councils import SaidOf
 from edge.storage.tx import Urgent
+
+
+class Ways(NamedTuple):
+    """What to say of councils: all that a neighbour lacks of what has not changed since a stamp, or
+    only those own words that are urgent. `looks`: see also to whom else something is urgent."""
+
+    is_whole: bool
+    until_ms: int
+    looks: bool
+
+
+ALL: Final = Ways(is_whole=True, until_ms=1 << 62, looks=True)
 
 
 class Told:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from edge.core import canonical, council, limits, receipt, trade, valid
-from edge.core.council import Certificate, Seat, State, Value
+from edge.core.council import Certificate, Seat, State, Value, Vote
 from edge.core.messages import (
     UNKNOWN_ROUND,
     CouncilMessage,
@@ -26,7 +26,7 @@ from edge.storage.councils import Due, Opened, SaidOf
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
-from edge.told import Told
+from edge.told import Told, Ways
 
 OTHERS: Final = 2  # seats besides the two parties
 UNDECIDED_PER_PAIR_MAX: Final = 2_000  # trades of two parties with each other
@@ -208,17 +208,18 @@ def wake(tx: Tx) -> set[bytes]:
 
 
 def speak(
-    view: View, own: str, village: str, room: int, said: Told, *, whole: bool
-) -> list[tuple[CouncilMessage | None, SaidOf]]:
-    """Return what another seat lacks, of at most `room` subjects: all of it, or else only our own
-    words that are urgent. No message: it lacks nothing of that after all."""
+    view: View, own: str, village: str, room: int, said: Told, ways: Ways
+) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int]:
+    """Return what another seat lacks, of at most `room` subjects, and the newest stamp of any that
+    it lacks. No message: it lacks nothing of that after all."""
     found: list[tuple[CouncilMessage | None, SaidOf]] = []
-    size = 0
+    size = newest_ms = 0
     for each in councils.due(view, village, room):
         opened, asked = each.opened, each.told_ms == councils.NOTHING_TOLD
-        if not (whole or each.urgent or asked):
-            break
-        is_whole = whole or asked
+        newest_ms = max(newest_ms, opened.changed_ms)
+        is_whole = asked or (ways.is_whole and opened.changed_ms <= ways.until_ms)
+        if not (is_whole or each.urgent):
+            continue
         since_ms = each.told_ms
         if not asked:
             since_ms = max(since_ms, said.until_ms(opened.id, whole=is_whole))
@@ -237,7 +238,7 @@ def speak(
         if found and size > SAID_BYTES_MAX:
             break
         found.append((message, SaidOf(opened.id, opened.changed_ms, is_whole)))
-    return found
+    return found, newest_ms
 
 
 def told(tx: Tx, village: str, said: Iterable[SaidOf]) -> None:
@@ -353,7 +354,8 @@ def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
     place = opened.terms.network, opened.id, opened.terms.seats
     if message.certificate is not None:
         council.verify_certificate(message.certificate, *place)
-    if not all(council.vote_is_valid(vote, *place) for vote in message.votes):
+    votes = [each for each in message.votes if not _is_past_quorum(each, opened.state)]
+    if not all(council.vote_is_valid(vote, *place) for vote in votes):
         raise BadProof("a vote does not hold")
     if not all(council.proposal_is_valid(each, opened.subject) for each in message.proposals):
         raise BadProof("a proposal does not hold")
@@ -362,7 +364,7 @@ def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
     news = [_keep_proof(tx, opened, each) for each in message.evidence]
     news += [councils.keep_absent(tx, opened, each) for each in message.absents]
     news += [councils.keep_proposal(tx, opened, each) for each in message.proposals]
-    news += [councils.keep_vote(tx, opened, each) for each in message.votes]
+    news += [councils.keep_vote(tx, opened, each) for each in votes]
     if any(news):
         councils.note_news(tx, opened, ())
     if message.certificate is not None:
@@ -370,8 +372,16 @@ def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
     return any(news) and _advance(tx, opened)
 
 
+def _is_past_quorum(vote: Vote, state: State) -> bool:
+    """Tell whether this is one more prevote for what a quorum has prevoted for already."""
+    is_locked = state.phase == "precommit" and state.locked_round == state.round
+    place = (vote.step, vote.round, vote.value)
+    return is_locked and place == ("prevote", state.round, state.locked)
+
+
 def _keep_proof(tx: Tx, opened: Opened, evidence: Evidence) -> bool:
-    if councils.has_proof(tx, opened.id, evidence):
+    claimed = receipt.claimed_by(evidence)
+    if claimed and councils.is_proven(tx, opened.id, evidence.village, claimed):
         return False
     statement = receipt.statement_of(evidence, opened.terms, opened.terms_bytes)
     return councils.keep_proof(tx, opened, evidence, statement)
@@ -389,8 +399,9 @@ def _advance(tx: Tx, opened: Opened) -> bool:
         councils.known(tx, opened),
         tx.stamp_ms,
     )
-    if moved.certificate is None:
-        councils.keep_state(tx, opened, moved.state, _wakes_ms(tx, opened, moved.state))
+    wakes_ms = _wakes_ms(tx, opened, moved.state)
+    if moved.certificate is None and (moved.state, wakes_ms) != (opened.state, opened.wakes_ms):
+        councils.keep_state(tx, opened, moved.state, wakes_ms)
     current = msgspec.structs.replace(opened, state=moved.state)
     for proposal in moved.proposals:
         councils.keep_proposal(tx, current, proposal)

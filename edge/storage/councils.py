@@ -35,6 +35,7 @@ class Opened(msgspec.Struct, frozen=True):
     to_signature: bytes
     opened_ms: int
     state: State
+    wakes_ms: int | None
     certificate: Certificate | None
     changed_ms: int
 
@@ -50,8 +51,8 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 _COLUMNS: Final = (
-    "SELECT terms, from_signature, to_signature, opened_ms, state, certificate, changed_ms"
-    " FROM subject"
+    "SELECT terms, from_signature, to_signature, opened_ms, state, wakes_ms, certificate,"
+    " changed_ms FROM subject"
 )
 _BALLOTS: Final = (
     "SELECT village, round, step, value, signature FROM ballot WHERE subject = ? AND kept_ms > ?"
@@ -182,16 +183,12 @@ def statements(view: View, subject: bytes) -> list[tuple[Evidence, Statement]]:
     return [(_evidence_codec.decode(evidence), statement) for evidence, statement in rows]
 
 
-def is_proven(view: View, subject: bytes, village: str) -> bool:
-    """Tell whether there is proof of a statement of this party."""
-    sql = "SELECT 1 FROM proof WHERE subject = ? AND village = ?"
-    return view.one(sql, subject, village) is not None
-
-
-def has_proof(view: View, subject: bytes, evidence: Evidence) -> bool:
-    """Tell whether this very evidence is held."""
-    sql = "SELECT 1 FROM proof WHERE subject = ? AND village = ? AND evidence = ?"
-    return view.one(sql, subject, evidence.village, canonical.encode(evidence)) is not None
+def is_proven(view: View, subject: bytes, village: str, statement: Statement | None = None) -> bool:
+    """Tell whether there is proof of a statement of this party, or of that one."""
+    stated = view.all(
+        "SELECT statement FROM proof WHERE subject = ? AND village = ?", subject, village
+    )
+    return (statement,) in stated if statement else bool(stated)
 
 
 # Growing. Each tells whether it was new.
@@ -480,7 +477,7 @@ def _votes(rows: Iterable[tuple[str, int, Step, Value | Literal[""], bytes]]) ->
 
 
 def _opened(row: Sequence[Any]) -> Opened:
-    terms, from_signature, to_signature, opened_ms, state, certificate, changed_ms = row
+    terms, from_signature, to_signature, opened_ms, state, wakes_ms, certificate, changed_ms = row
     return Opened(
         terms,
         trade.decode_terms(terms),
@@ -488,6 +485,7 @@ def _opened(row: Sequence[Any]) -> Opened:
         to_signature,
         opened_ms,
         _state_decoder.decode(state),
+        wakes_ms,
         _certificate_codec.decode(certificate) if certificate else None,
         changed_ms,
     )

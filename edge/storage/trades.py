@@ -213,6 +213,7 @@ def decided_of(
 
 
 # Such a trade moves by what its council says, and is spoken of there.
+_IS_STATED: Final = "EXISTS (SELECT 1 FROM statement s WHERE s.subject = trade.subject)"
 _AT_COUNCIL: Final = "EXISTS (SELECT 1 FROM subject s WHERE s.subject = trade.subject)"
 
 
@@ -236,12 +237,13 @@ def to_tell(
 
 
 def may_move(view: View, neighbour: str) -> list[bytes]:
-    """Return the subjects of those that this village may have to take a step in: not those of the
-    neighbour's proposals that wait for a member, or have come to nothing."""
+    """Return the subjects of those that this village may have to take a step in: neither log is
+    silent of them, and they are before no council. Not those of the neighbour's proposals that wait
+    for a member, or have come to nothing."""
     done = f"('PENDING', {_UNBOUND_ENDS})"
     rows = view.all(
         "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"  # noqa: S608
-        f" AND NOT (role = 'to' AND status IN {done}) AND NOT {_AT_COUNCIL}"
+        f" AND NOT (role = 'to' AND status IN {done}) AND {_IS_STATED} AND NOT {_AT_COUNCIL}"
         " ORDER BY changed_ms, subject",
         neighbour,
     )
@@ -370,23 +372,29 @@ def votes(view: View, subject: bytes) -> list[council.Vote]:
 
 
 def facts(view: View, known: Trade, own_village: str, their_log: int) -> Facts:
-    """Return what the committed rows say about a trade; see core/trade.next_action."""
-    seats = [seat.village for seat in known.terms.seats]
-    needed = council.quorum(len(seats))
+    """Return what the committed rows say about a trade; see core/trade.next_action. What is proven
+    and voted on before a council is for the council."""
     mine = first_statement(view, known.subject, OWN_LOG)
     theirs = first_statement(view, known.subject, their_log)
-    own_proven = logs.proven_size(view, OWN_LOG, own_village, seats, needed)
-    their_proven = logs.proven_size(view, their_log, known.neighbour, seats, needed)
+    alone = len(known.terms.seats) == 2
     return Facts(
         role=known.role,
         mine=mine[1] if mine else None,
-        mine_proven=mine is not None and mine[0] < own_proven,
+        mine_proven=alone and _is_proven(view, known, mine, OWN_LOG, own_village),
         theirs=theirs[1] if theirs else None,
-        theirs_proven=theirs is not None and theirs[0] < their_proven,
+        theirs_proven=alone and _is_proven(view, known, theirs, their_log, known.neighbour),
         voted=any(vote.village == own_village for vote in votes(view, known.subject)),
         certificate=known.certificate.value if known.certificate else None,
         ended=known.status in trade.ENDED,
     )
+
+
+def _is_proven(
+    view: View, known: Trade, stated: tuple[int, Statement] | None, log: int, village: str
+) -> bool:
+    seats = [seat.village for seat in known.terms.seats]
+    needed = council.quorum(len(seats))
+    return stated is not None and stated[0] < logs.proven_size(view, log, village, seats, needed)
 
 
 def has_ended_there(view: View, subject: bytes, their_log: int) -> bool:
