@@ -14,8 +14,8 @@ from edge.core import limits, messages, registry, trade
 from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
 from edge.errors import ForkedLog, Malformed, UnknownVillage
 from edge.storage import allowance, councils, facts, listings, logs, neighbours
-from edge.storage.councils import SaidOf
 from edge.storage.neighbours import Neighbour
+from edge.storage.telling import SaidOf
 from edge.storage.tx import OWN_LOG, Tx, Urgent, View
 from edge.told import ALL, Told, Ways
 
@@ -181,7 +181,7 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
         subjects.told(tx, said.rows)
     neighbour = neighbours.named(tx, neighbour.village)
     spoken = {subject for subject, _ in said.rows} if said else set()
-    moved = subjects.receive(tx, neighbour, message.subjects, (*stated, *spoken))
+    moved = subjects.receive(tx, neighbour, message.subjects, stated)
     subjects.receive_council(tx, neighbour, message.councils, cosigned)
     heard = dict.fromkeys(_subject(each) for each in message.subjects)
     about = tuple(each for each in heard if each in moved or each not in spoken)

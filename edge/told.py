@@ -6,7 +6,7 @@ It lives as long as the process. Forgetting it costs no more than saying things 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from edge.storage.councils import SaidOf
+from edge.storage.telling import SaidOf
 from edge.storage.tx import Urgent
 
 

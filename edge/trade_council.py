@@ -6,7 +6,7 @@ transaction as the state that it was said in, and only committed rows are ever s
 done next is always recomputed by `core.council.advance`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -21,9 +21,10 @@ from edge.core.messages import (
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
 from edge.errors import BadProof, Malformed, PeerError, WrongState
-from edge.storage import councils, logs, neighbours
-from edge.storage.councils import Due, Opened, SaidOf
+from edge.storage import councils, logs, neighbours, telling
+from edge.storage.councils import Held, Opened
 from edge.storage.neighbours import Neighbour
+from edge.storage.telling import Due, SaidOf
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
 from edge.told import Told, Ways
@@ -42,7 +43,7 @@ def open_subject(tx: Tx, known: Trade, to_signature: bytes) -> None:
     """Open the subject of a trade that a council decides, as soon as one side is bound."""
     if is_for(known.terms):
         opened = councils.open_(tx, known.terms_bytes, known.from_signature, to_signature)
-        councils.note_news(tx, opened)
+        telling.note_news(tx, opened)
 
 
 def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
@@ -128,19 +129,20 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
         opened = _meet(tx, neighbour, message.subject, message.opening)
     if opened is None:
         return False  # unknown here: our answer says so
-    if councils.told_until(tx, neighbour.village, message.subject) is None:
+    if all(seat.village != neighbour.village for seat in opened.terms.seats):
         raise Malformed(f"{neighbour.village} has no seat in this subject")
     if message.round == UNKNOWN_ROUND or message.round < opened.state.round - 1:  # far behind
-        councils.tell_anew(tx, neighbour.village, message.subject)
-    if message.opening is not None:
-        councils.has_said_all(tx, neighbour.village, message.subject)
-    if opened.certificate is not None:
-        for evidence in message.evidence:  # for the receipt
-            _keep_proof(tx, opened, evidence)
-        if message.certificate is not None:
-            councils.note_told(tx, neighbour.village, SaidOf(opened.id, opened.changed_ms, True))
-        return False
-    return _take_in(tx, opened, message)
+        telling.tell_anew(tx, neighbour.village, message.subject)
+    held = councils.held(tx, opened)
+    if message.opening is not None and neighbour.village in held.asks:
+        telling.has_said_all(tx, neighbour.village, message.subject)
+    if opened.certificate is None:
+        return _take_in(tx, held, message)
+    for evidence in message.evidence:  # for the receipt
+        _keep_proof(tx, held, evidence)
+    if message.certificate is not None:
+        telling.note_told(tx, neighbour.village, SaidOf(opened.id, opened.changed_ms, True))
+    return False
 
 
 def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMessage]:
@@ -150,7 +152,7 @@ def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMe
         for message in said
         if message.opening is None
         and message.round != UNKNOWN_ROUND
-        and councils.find(view, message.subject) is None
+        and not councils.is_open(view, message.subject)
     ]
 
 
@@ -163,10 +165,8 @@ def refresh(tx: Tx) -> set[bytes]:
         seats = opened.terms.seats
         if seats not in sizes:
             sizes[seats] = _proven_size(tx, seats)
-        if index < sizes[seats]:
-            _prove(tx, opened, index, statement)
-            if opened.certificate is None and _advance(tx, opened):
-                decided.add(opened.id)
+        if index < sizes[seats] and _prove(tx, opened, index, statement):
+            decided.add(opened.id)
     return decided
 
 
@@ -190,7 +190,7 @@ def begin(tx: Tx) -> set[bytes]:
     decided = set()
     for opened in councils.waiting(tx):
         state = council.begin_waits_anew(opened.subject, opened.state, tx.stamp_ms)
-        if _advance(tx, msgspec.structs.replace(opened, state=state)):
+        if _go_on(tx, msgspec.structs.replace(opened, state=state)):
             decided.add(opened.id)
     return decided
 
@@ -199,7 +199,7 @@ def wake(tx: Tx) -> set[bytes]:
     """Do what time alone has made due; return the subjects that this has decided."""
     decided = set()
     for opened in councils.woken(tx, tx.stamp_ms):
-        if _advance(tx, opened):
+        if _go_on(tx, opened):
             decided.add(opened.id)
     return decided
 
@@ -214,8 +214,8 @@ def speak(
     it lacks. No message: it lacks nothing of that after all."""
     found: list[tuple[CouncilMessage | None, SaidOf]] = []
     size = newest_ms = 0
-    for each in councils.due(view, village, room):
-        opened, asked = each.opened, each.told_ms == councils.NOTHING_TOLD
+    for each in telling.due(view, village, room):
+        opened, asked = each.opened, each.told_ms == telling.NOTHING_TOLD
         newest_ms = max(newest_ms, opened.changed_ms)
         is_whole = asked or (ways.is_whole and opened.changed_ms <= ways.until_ms)
         if not (is_whole or each.urgent):
@@ -244,14 +244,14 @@ def speak(
 def told(tx: Tx, village: str, said: Iterable[SaidOf]) -> None:
     """Note that a seat has stored what was said."""
     for each in said:
-        councils.note_told(tx, village, each)
+        telling.note_told(tx, village, each)
 
 
 def _decided(view: View, due: Due) -> CouncilMessage:
     """Return the decision; to a seat that has signed nothing yet, or asks, with all that opens the
     subject and proves it."""
     opened = due.opened
-    lacks = due.told_ms == councils.NOTHING_TOLD or (due.told_ms == 0 and due.reached < 0)
+    lacks = due.told_ms == telling.NOTHING_TOLD or (due.told_ms == 0 and due.reached < 0)
     return CouncilMessage(
         opened.id,
         opened.state.round,
@@ -349,8 +349,9 @@ def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Ope
     return councils.open_(tx, terms_bytes, opening.from_signature, opening.to_signature)
 
 
-def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
+def _take_in(tx: Tx, held: Held, message: CouncilMessage) -> bool:
     """Keep what is new and do what it makes due; tell whether that decided the subject."""
+    opened = held.opened
     place = opened.terms.network, opened.id, opened.terms.seats
     if message.certificate is not None:
         council.verify_certificate(message.certificate, *place)
@@ -361,15 +362,13 @@ def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
         raise BadProof("a proposal does not hold")
     if not all(valid.absent_is_valid(each, opened.terms, opened.id) for each in message.absents):
         raise BadProof("a seat's word that a hold is absent does not hold")
-    news = [_keep_proof(tx, opened, each) for each in message.evidence]
-    news += [councils.keep_absent(tx, opened, each) for each in message.absents]
-    news += [councils.keep_proposal(tx, opened, each) for each in message.proposals]
-    news += [councils.keep_vote(tx, opened, each) for each in votes]
-    if any(news):
-        councils.note_news(tx, opened, ())
+    news = [_keep_proof(tx, held, each) for each in message.evidence]
+    news += [councils.keep_absent(tx, held, each) for each in message.absents]
+    news += [councils.keep_proposal(tx, held, each) for each in message.proposals]
+    news += [councils.keep_vote(tx, held, each) for each in votes]
     if message.certificate is not None:
         return _decide(tx, opened, message.certificate)
-    return any(news) and _advance(tx, opened)
+    return any(news) and _advance(tx, held)
 
 
 def _is_past_quorum(vote: Vote, state: State) -> bool:
@@ -379,46 +378,48 @@ def _is_past_quorum(vote: Vote, state: State) -> bool:
     return is_locked and place == ("prevote", state.round, state.locked)
 
 
-def _keep_proof(tx: Tx, opened: Opened, evidence: Evidence) -> bool:
-    claimed = receipt.claimed_by(evidence)
-    if claimed and councils.is_proven(tx, opened.id, evidence.village, claimed):
+def _keep_proof(tx: Tx, held: Held, evidence: Evidence) -> bool:
+    opened = held.opened
+    if (evidence.village, receipt.claimed_by(evidence)) in held.stated:
         return False
     statement = receipt.statement_of(evidence, opened.terms, opened.terms_bytes)
-    return councils.keep_proof(tx, opened, evidence, statement)
+    return councils.keep_proof(tx, held, evidence, statement)
 
 
-def _advance(tx: Tx, opened: Opened) -> bool:
-    """Do all that is due at this seat; tell whether that decided the subject."""
-    own = tx.identity
-    _say_absent(tx, opened)
+def _go_on(tx: Tx, opened: Opened) -> bool:
+    """Do what time alone has made due; tell whether that decided the subject."""
+    return _advance(tx, councils.held(tx, opened), is_news=False)
+
+
+def _advance(tx: Tx, held: Held, urgent_to: Collection[str] = (), *, is_news: bool = True) -> bool:
+    """Do all that is due at this seat; tell whether that decided the subject. `is_news`: something
+    was kept just now, and is urgent to those."""
+    own, opened = tx.identity, held.opened
+    has_said = _say_absent(tx, held)
     moved = council.advance(
-        opened.subject,
-        own.village,
-        own.key,
-        opened.state,
-        councils.known(tx, opened),
-        tx.stamp_ms,
+        opened.subject, own.village, own.key, opened.state, held.known, tx.stamp_ms
     )
     wakes_ms = _wakes_ms(tx, opened, moved.state)
     if moved.certificate is None and (moved.state, wakes_ms) != (opened.state, opened.wakes_ms):
         councils.keep_state(tx, opened, moved.state, wakes_ms)
-    current = msgspec.structs.replace(opened, state=moved.state)
+    held.opened = msgspec.structs.replace(opened, state=moved.state)
     for proposal in moved.proposals:
-        councils.keep_proposal(tx, current, proposal)
+        councils.keep_proposal(tx, held, proposal)
     for vote in moved.votes:
-        councils.keep_vote(tx, current, vote)
-    if moved.proposals or moved.votes:
-        councils.note_news(tx, opened)
+        councils.keep_vote(tx, held, vote)
+    has_said = bool(has_said or moved.proposals or moved.votes)
+    if has_said or is_news:
+        telling.note_news(tx, opened, None if has_said else urgent_to)
     if moved.state.round > opened.state.round + 1:
-        councils.ask_anew(tx, opened)
+        telling.ask_anew(tx, opened)
     return moved.certificate is not None and _decide(tx, opened, moved.certificate)
 
 
 def _decide(tx: Tx, opened: Opened, certificate: Certificate) -> bool:
     councils.decide(tx, opened, certificate)
     if _lacks_proof(tx, opened, certificate.value):
-        councils.ask_anew(tx, opened)
-    councils.note_news(tx, opened, ())  # each seat sees the votes, as a rule
+        telling.ask_anew(tx, opened)
+    telling.note_news(tx, opened, ())  # each seat sees the votes, as a rule
     return True
 
 
@@ -435,15 +436,18 @@ def _proven_size(tx: Tx, seats: Sequence[Seat]) -> int:
     return logs.proven_size(tx, OWN_LOG, own, villages, council.quorum(len(seats)))
 
 
-def _prove(tx: Tx, opened: Opened, index: int, statement: Statement) -> None:
-    """Keep the proof of our own statement: urgent to who has it to propose."""
-    seats = opened.terms.seats
-    proof = logs.evidence(
-        tx, OWN_LOG, tx.identity.village, index, seats, council.quorum(len(seats))
-    )
-    if councils.keep_proof(tx, opened, proof, statement):
-        proposer = opened.subject.proposer(max(opened.state.round, 0))
-        councils.note_news(tx, opened, (proposer,))
+def _prove(tx: Tx, opened: Opened, index: int, statement: Statement) -> bool:
+    """Keep the proof of our own statement, urgent to who has it to propose; tell whether that
+    decided the subject."""
+    own, seats = tx.identity.village, opened.terms.seats
+    held = councils.held(tx, opened)
+    proof = logs.evidence(tx, OWN_LOG, own, index, seats, council.quorum(len(seats)))
+    if not councils.keep_proof(tx, held, proof, statement):
+        return False
+    if opened.certificate is not None:
+        telling.note_news(tx, opened, ())
+        return False
+    return _advance(tx, held, (opened.subject.proposer(max(opened.state.round, 0)),))
 
 
 def _wakes_ms(tx: Tx, opened: Opened, state: State) -> int | None:
@@ -453,14 +457,17 @@ def _wakes_ms(tx: Tx, opened: Opened, state: State) -> int | None:
     return min(later + ([] if state.wakes_ms is None else [state.wakes_ms]), default=None)
 
 
-def _say_absent(tx: Tx, opened: Opened) -> None:
-    """Say of the other parties whose hold is not proven here that it is absent, once it is time."""
-    if tx.stamp_ms < councils.absent_from_ms(opened.terms, opened.opened_ms):
-        return
-    own, terms = tx.identity, opened.terms
-    for about in (terms.from_village, terms.to_village):
-        if about == own.village or councils.is_proven(tx, opened.id, about):
-            continue
-        said = valid.absent(own.key, own.village, terms.network, opened.id, about)
-        if councils.keep_absent(tx, opened, said):
-            councils.note_news(tx, opened)
+def _say_absent(tx: Tx, held: Held) -> bool:
+    """Say of the other parties whose hold is not proven here that it is absent, once it is time;
+    tell whether that was news."""
+    opened, own, terms = held.opened, tx.identity, held.opened.terms
+    if tx.stamp_ms < councils.absent_from_ms(terms, opened.opened_ms):
+        return False
+    place = terms.network, opened.id
+    proven = {village for village, _ in held.stated} | {own.village}
+    missed = [each for each in (terms.from_village, terms.to_village) if each not in proven]
+    kept = [
+        councils.keep_absent(tx, held, valid.absent(own.key, own.village, *place, about))
+        for about in missed
+    ]
+    return any(kept)

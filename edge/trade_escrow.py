@@ -33,6 +33,7 @@ from edge.storage import (
     members,
     neighbours,
     outbox,
+    telling,
     trades,
 )
 from edge.storage.members import Member
@@ -216,7 +217,7 @@ told = outbox.told
 speak_council = trade_council.speak
 told_council = trade_council.told
 answer_unknown = trade_council.answer_unknown
-urgent = councils.urgent
+urgent = telling.urgent
 next_wake = councils.next_wake
 
 
@@ -267,8 +268,8 @@ def _take_in(tx: Tx, neighbour: Neighbour, known: Trade, message: SubjectMessage
 def _take_votes(tx: Tx, neighbour: Neighbour, message: SubjectMessage, subject: bytes) -> bool:
     """Keep the votes for what can be proven here; tell whether one was new. Any other vote is
     passed over: an honest seat says it again until it can be counted."""
-    known = trades.by_subject(tx, subject)
-    if not message.votes or known.certificate is not None:
+    known = trades.by_subject(tx, subject) if message.votes else None
+    if known is None or known.certificate is not None:
         return False
     value = trade.provable(trades.facts(tx, known, tx.identity.village, neighbour.log))
     kept = [trades.keep_vote(tx, subject, vote) for vote in message.votes if vote.value == value]

@@ -1,8 +1,8 @@
 """Subjects that a council decides, in the database of one of its seats: a set of signed messages
 that only grows, this seat's state, and how much of it each other seat has."""
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -11,24 +11,16 @@ from edge.core.council import Certificate, Proposal, State, Step, Subject, Value
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
 from edge.core.valid import Absent
-from edge.storage.tx import Tx, Urgent, View
+from edge.storage.tx import Tx, View
 
 ABSENT_AFTER_MS: Final = 2 * limits.MINUTE_MS  # the deadline: a public stamp is a whole minute
-NOTHING_TOLD: Final = -1  # it says so itself
 ROUNDS_AHEAD_MAX: Final = 16  # votes of later rounds are not kept: they will be said again
-
-
-class SaidOf(NamedTuple):
-    """What has been said of a subject up to a stamp: all of it, or only our own words."""
-
-    subject: bytes
-    changed_ms: int
-    is_whole: bool
 
 
 class Opened(msgspec.Struct, frozen=True):
     """A subject at this seat."""
 
+    id: bytes
     terms_bytes: bytes
     terms: trade.Terms
     from_signature: bytes
@@ -41,17 +33,11 @@ class Opened(msgspec.Struct, frozen=True):
 
     @property
     def subject(self) -> Subject:
-        terms = self.terms
-        id_ = trade.subject_of(self.terms_bytes)
-        return Subject(terms.network, id_, terms.seats, terms.window_s)
-
-    @property
-    def id(self) -> bytes:
-        return trade.subject_of(self.terms_bytes)
+        return Subject(self.terms.network, self.id, self.terms.seats, self.terms.window_s)
 
 
-_COLUMNS: Final = (
-    "SELECT terms, from_signature, to_signature, opened_ms, state, wakes_ms, certificate,"
+COLUMNS: Final = (
+    "SELECT subject, terms, from_signature, to_signature, opened_ms, state, wakes_ms, certificate,"
     " changed_ms FROM subject"
 )
 _BALLOTS: Final = (
@@ -89,8 +75,12 @@ def open_(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes
 
 
 def find(view: View, subject: bytes) -> Opened | None:
-    row = view.one(f"{_COLUMNS} WHERE subject = ?", subject)
-    return _opened(row) if row else None
+    row = view.one(f"{COLUMNS} WHERE subject = ?", subject)
+    return opened_of(row) if row else None
+
+
+def is_open(view: View, subject: bytes) -> bool:
+    return view.one("SELECT 1 FROM subject WHERE subject = ?", subject) is not None
 
 
 def named(view: View, subject: bytes) -> Opened:
@@ -103,11 +93,11 @@ def unproven(view: View) -> list[tuple[Opened, int, Statement]]:
     """Return the subjects of our own trades whose statement is not proven yet, with its index and
     kind."""
     rows = view.all(
-        "SELECT min(idx), kind, " + _COLUMNS.removeprefix("SELECT ") + " JOIN statement USING"
+        "SELECT min(idx), kind, " + COLUMNS.removeprefix("SELECT ") + " JOIN statement USING"
         " (subject) WHERE unproven = 1 AND log = 0 AND kind IN ('hold', 'no-hold')"
         " GROUP BY subject ORDER BY min(idx)"
     )
-    return [(_opened(row), idx, kind) for idx, kind, *row in rows]
+    return [(opened_of(row), idx, kind) for idx, kind, *row in rows]
 
 
 def first_unproven(view: View) -> int | None:
@@ -128,20 +118,44 @@ def count_undecided(view: View, parties: tuple[str, str]) -> int:
     return count
 
 
-def known(view: View, opened: Opened) -> council.Known:
-    """Return all that is held of a subject, as `council.advance` reads it."""
+class Held(msgspec.Struct):
+    """All that is held of a subject. It grows with what `keep_...` keeps. `stated`: what is proven
+    that a party has stated; `reached`: the highest round of which each other seat has signed
+    anything; `asks`: the seats that are to say everything again."""
+
+    opened: Opened
+    votes: list[Vote]
+    proposals: list[Proposal]
+    absents: list[Absent]
+    stated: list[tuple[str, Statement]]
+    reached: dict[str, int]
+    asks: set[str]
+
+    @property
+    def known(self) -> council.Known:
+        """Return it as `council.advance` reads it."""
+        return council.Known(
+            tuple(self.votes), tuple(self.proposals), self.provable, dict(self.reached)
+        )
+
+    @property
+    def provable(self) -> frozenset[Value]:
+        return valid.provable(self.opened.terms, self.stated, self.absents)
+
+
+def held(view: View, opened: Opened) -> Held:
+    """Return all that is held of a subject."""
     id_ = opened.id
-    reached = view.all("SELECT village, reached FROM told WHERE subject = ?", id_)
-    return council.Known(
-        tuple(votes(view, id_)), tuple(proposals(view, id_)), provable(view, opened), dict(reached)
+    told = view.all("SELECT village, reached, asks FROM told WHERE subject = ?", id_)
+    return Held(
+        opened,
+        votes(view, id_),
+        proposals(view, id_),
+        absents(view, id_),
+        view.all("SELECT village, statement FROM proof WHERE subject = ?", id_),
+        {village: reached for village, reached, _ in told},
+        {village for village, _, asks in told if asks},
     )
-
-
-def provable(view: View, opened: Opened) -> frozenset[Value]:
-    stated: list[tuple[str, Statement]] = view.all(
-        "SELECT village, statement FROM proof WHERE subject = ?", opened.id
-    )
-    return valid.provable(opened.terms, stated, absents(view, opened.id))
 
 
 def votes(view: View, subject: bytes, since_ms: int = -1) -> list[Vote]:
@@ -183,41 +197,25 @@ def statements(view: View, subject: bytes) -> list[tuple[Evidence, Statement]]:
     return [(_evidence_codec.decode(evidence), statement) for evidence, statement in rows]
 
 
-def is_proven(view: View, subject: bytes, village: str, statement: Statement | None = None) -> bool:
-    """Tell whether there is proof of a statement of this party, or of that one."""
-    stated = view.all(
-        "SELECT statement FROM proof WHERE subject = ? AND village = ?", subject, village
-    )
-    return (statement,) in stated if statement else bool(stated)
+def is_proven(view: View, subject: bytes, village: str) -> bool:
+    """Tell whether there is proof of a statement of this party."""
+    sql = "SELECT 1 FROM proof WHERE subject = ? AND village = ?"
+    return view.one(sql, subject, village) is not None
 
 
 # Growing. Each tells whether it was new.
 
 
-def keep_vote(tx: Tx, opened: Opened, vote: Vote) -> bool:
+def keep_vote(tx: Tx, held: Held, vote: Vote) -> bool:
     """Keep a checked vote. A liar's two values in one round and step both count, since an honest
     seat may have acted on either; they are misbehaviour."""
-    _note_reached(tx, opened, vote.village, vote.round)
-    if vote.round > opened.state.round + ROUNDS_AHEAD_MAX:
+    _note_reached(tx, held, vote.village, vote.round)
+    if vote.round > held.opened.state.round + ROUNDS_AHEAD_MAX or has_vote(held, vote):
         return False
-    others = [
-        each
-        for each in _votes(
-            tx.all(
-                f"{_BALLOTS} AND round = ? AND step = ? AND village = ?",
-                opened.id,
-                -1,
-                vote.round,
-                vote.step,
-                vote.village,
-            )
-        )
-        if each.value != vote.value
-    ]
-    added = tx.run(
+    tx.run(
         "INSERT INTO ballot (subject, round, step, village, value, signature, kept_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        opened.id,
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        held.opened.id,
         vote.round,
         vote.step,
         vote.village,
@@ -225,28 +223,31 @@ def keep_vote(tx: Tx, opened: Opened, vote: Vote) -> bool:
         vote.signature,
         tx.stamp_ms,
     )
-    if others:
-        _note_misbehaviour(tx, opened, others[0], vote)
-    return bool(added)
+    for other in held.votes:
+        if council.contradict(other, vote):
+            _note_misbehaviour(tx, held.opened, other, vote)
+    held.votes.append(vote)
+    return True
 
 
-def keep_proposal(tx: Tx, opened: Opened, proposal: Proposal) -> bool:
+def has_vote(held: Held, vote: Vote) -> bool:
+    """Tell whether that seat's same word is held."""
+    place = (vote.village, vote.round, vote.step, vote.value)
+    return any((v.village, v.round, v.step, v.value) == place for v in held.votes)
+
+
+def keep_proposal(tx: Tx, held: Held, proposal: Proposal) -> bool:
     """Keep a checked proposal; the proposer's first word stays."""
-    _note_reached(tx, opened, proposal.village, proposal.round)
-    if proposal.round > opened.state.round + ROUNDS_AHEAD_MAX:
+    _note_reached(tx, held, proposal.village, proposal.round)
+    if proposal.round > held.opened.state.round + ROUNDS_AHEAD_MAX:
         return False
-    row = tx.one(
-        "SELECT village, round, value, valid_round, signature FROM proposal"
-        " WHERE subject = ? AND round = ?",
-        opened.id,
-        proposal.round,
-    )
-    if row is not None:
-        return _note_misbehaviour(tx, opened, Proposal(*row), proposal)
+    first = next((each for each in held.proposals if each.round == proposal.round), None)
+    if first is not None:
+        return _note_misbehaviour(tx, held.opened, first, proposal)
     tx.run(
         "INSERT INTO proposal (subject, round, village, value, valid_round, signature, kept_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        opened.id,
+        held.opened.id,
         proposal.round,
         proposal.village,
         proposal.value,
@@ -254,37 +255,41 @@ def keep_proposal(tx: Tx, opened: Opened, proposal: Proposal) -> bool:
         proposal.signature,
         tx.stamp_ms,
     )
+    held.proposals.append(proposal)
     return True
 
 
-def keep_proof(tx: Tx, opened: Opened, evidence: Evidence, statement: Statement) -> bool:
+def keep_proof(tx: Tx, held: Held, evidence: Evidence, statement: Statement) -> bool:
     """Keep checked evidence; the first of each statement stays."""
-    added = tx.run(
-        "INSERT INTO proof (subject, village, statement, evidence, kept_ms)"
-        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        opened.id,
+    if (evidence.village, statement) in held.stated:
+        return False
+    tx.run(
+        "INSERT INTO proof (subject, village, statement, evidence, kept_ms) VALUES (?, ?, ?, ?, ?)",
+        held.opened.id,
         evidence.village,
         statement,
         canonical.encode(evidence),
         tx.stamp_ms,
     )
     if evidence.village == tx.identity.village:
-        tx.run("UPDATE subject SET unproven = 0 WHERE subject = ?", opened.id)
-    return bool(added)
+        tx.run("UPDATE subject SET unproven = 0 WHERE subject = ?", held.opened.id)
+    held.stated.append((evidence.village, statement))
+    return True
 
 
-def keep_absent(tx: Tx, opened: Opened, said: Absent) -> bool:
-    return bool(
-        tx.run(
-            "INSERT INTO absence (subject, village, about, signature, kept_ms)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            opened.id,
-            said.village,
-            said.about,
-            said.signature,
-            tx.stamp_ms,
-        )
+def keep_absent(tx: Tx, held: Held, said: Absent) -> bool:
+    if any((each.village, each.about) == (said.village, said.about) for each in held.absents):
+        return False
+    tx.run(
+        "INSERT INTO absence (subject, village, about, signature, kept_ms) VALUES (?, ?, ?, ?, ?)",
+        held.opened.id,
+        said.village,
+        said.about,
+        said.signature,
+        tx.stamp_ms,
     )
+    held.absents.append(said)
+    return True
 
 
 def keep_state(tx: Tx, opened: Opened, state: State, wakes_ms: int | None) -> None:
@@ -310,110 +315,6 @@ def decide(tx: Tx, opened: Opened, certificate: Certificate) -> None:
     tx.run(sql, opened.id, *parties)
 
 
-def note_news(tx: Tx, opened: Opened, urgent_to: Collection[str] | None = None) -> None:
-    """Note that there is something to say to every other seat: at once to those to whom it is
-    urgent (None: all), to the others a little later."""
-    tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
-    tx.run("UPDATE told SET due = 1 WHERE subject = ? AND due = 0", opened.id)
-    own = tx.identity.village
-    for seat in opened.terms.seats:
-        if seat.village != own and (urgent_to is None or seat.village in urgent_to):
-            tx.urgent.add(Urgent(seat.village, opened.id, tx.stamp_ms))
-            sql = "UPDATE told SET urgent = 1 WHERE village = ? AND subject = ? AND urgent = 0"
-            tx.run(sql, seat.village, opened.id)
-
-
-# Who has been told
-
-
-class Due(NamedTuple):
-    """A subject of which another seat lacks something. `told_ms`: it has all up to that stamp, or
-    says that it has nothing; `reached`: the highest round of which it has signed anything; `asks`:
-    it is to say everything again."""
-
-    opened: Opened
-    told_ms: int
-    reached: int
-    urgent: bool
-    asks: bool
-
-
-def due(view: View, village: str, limit: int) -> list[Due]:
-    """Return of what another seat lacks something, what is urgent first."""
-    rows = view.all(
-        "SELECT told_ms, reached, urgent, asks, "
-        + _COLUMNS.removeprefix("SELECT ")
-        + " JOIN told USING"
-        " (subject) WHERE village = ? AND due = 1 ORDER BY urgent DESC LIMIT ?",
-        village,
-        limit,
-    )
-    return [
-        Due(_opened(row), told_ms, reached, bool(urgent), bool(asks))
-        for told_ms, reached, urgent, asks, *row in rows
-    ]
-
-
-def urgent(view: View) -> list[Urgent]:
-    """Return to whom there is something urgent to say."""
-    rows = view.all(
-        "SELECT village, subject, changed_ms FROM told JOIN subject USING (subject)"
-        " WHERE urgent = 1"
-    )
-    return [Urgent(*row) for row in rows]
-
-
-def told_until(view: View, village: str, subject: bytes) -> int | None:
-    """Return the stamp up to which a seat has it all, None if it has no seat."""
-    row = view.one("SELECT told_ms FROM told WHERE village = ? AND subject = ?", village, subject)
-    return row[0] if row else None
-
-
-def note_told(tx: Tx, village: str, said: SaidOf) -> None:
-    """Note that a seat has stored what was said."""
-    row = tx.one(
-        "SELECT changed_ms > ? FROM subject WHERE subject = ?", said.changed_ms, said.subject
-    )
-    assert row is not None, "what was said of is kept"
-    (is_changed,) = row
-    if not said.is_whole:
-        sql = "UPDATE told SET urgent = min(urgent, ?) WHERE village = ? AND subject = ?"
-        tx.run(sql, is_changed, village, said.subject)
-        return
-    tx.run(
-        "UPDATE told SET told_ms = max(told_ms, ?), due = ?, urgent = min(urgent, ?), asks = 0"
-        " WHERE village = ? AND subject = ?",
-        said.changed_ms,
-        is_changed,
-        is_changed,
-        village,
-        said.subject,
-    )
-
-
-def ask_anew(tx: Tx, opened: Opened) -> None:
-    """Note that every other seat is to say again what was too far ahead to be kept."""
-    tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
-    tx.run("UPDATE told SET due = 1, urgent = 1, asks = 1 WHERE subject = ?", opened.id)
-    tx.urgent |= {Urgent(seat.village, opened.id, tx.stamp_ms) for seat in opened.terms.seats}
-
-
-def has_said_all(tx: Tx, village: str, subject: bytes) -> None:
-    """Note that a seat has just said everything, so that it need not be asked again."""
-    tx.run("UPDATE told SET asks = 0 WHERE village = ? AND subject = ?", village, subject)
-
-
-def tell_anew(tx: Tx, village: str, subject: bytes) -> None:
-    """Note that a seat lacks what it was told: it is behind, or was set back. It hears it with what
-    is said next, the answer to its question as a rule: one that always asks keeps nobody busy."""
-    tx.run(
-        "UPDATE told SET told_ms = ?, due = 1 WHERE village = ? AND subject = ?",
-        NOTHING_TOLD,
-        village,
-        subject,
-    )
-
-
 # Time
 
 
@@ -432,25 +333,23 @@ def next_wake(view: View) -> int | None:
 
 def waiting(view: View) -> list[Opened]:
     """Return the subjects that wait for a time."""
-    rows = view.all(f"{_COLUMNS} WHERE wakes_ms IS NOT NULL ORDER BY wakes_ms")
-    return [_opened(row) for row in rows]
+    rows = view.all(f"{COLUMNS} WHERE wakes_ms IS NOT NULL ORDER BY wakes_ms")
+    return [opened_of(row) for row in rows]
 
 
 def woken(view: View, now_ms: int) -> list[Opened]:
-    rows = view.all(f"{_COLUMNS} WHERE wakes_ms <= ? ORDER BY wakes_ms", now_ms)
-    return [_opened(row) for row in rows]
+    rows = view.all(f"{COLUMNS} WHERE wakes_ms <= ? ORDER BY wakes_ms", now_ms)
+    return [opened_of(row) for row in rows]
 
 
 # Helpers
 
 
-def _note_reached(tx: Tx, opened: Opened, village: str, round_: int) -> None:
-    tx.run(
-        "UPDATE told SET reached = max(reached, ?) WHERE village = ? AND subject = ?",
-        round_,
-        village,
-        opened.id,
-    )
+def _note_reached(tx: Tx, held: Held, village: str, round_: int) -> None:
+    if round_ > held.reached.get(village, round_):
+        held.reached[village] = round_
+        sql = "UPDATE told SET reached = ? WHERE village = ? AND subject = ?"
+        tx.run(sql, round_, village, held.opened.id)
 
 
 def _note_misbehaviour(
@@ -476,9 +375,21 @@ def _votes(rows: Iterable[tuple[str, int, Step, Value | Literal[""], bytes]]) ->
     ]
 
 
-def _opened(row: Sequence[Any]) -> Opened:
-    terms, from_signature, to_signature, opened_ms, state, wakes_ms, certificate, changed_ms = row
+def opened_of(row: Sequence[Any]) -> Opened:
+    """Return a subject from a row of COLUMNS."""
+    (
+        id_,
+        terms,
+        from_signature,
+        to_signature,
+        opened_ms,
+        state,
+        wakes_ms,
+        certificate,
+        changed_ms,
+    ) = row
     return Opened(
+        id_,
         terms,
         trade.decode_terms(terms),
         from_signature,

@@ -12,7 +12,7 @@ import msgspec
 from edge.core import limits, trade
 from edge.core.messages import Names, SubjectMessage, Withdrawn
 from edge.core.trade import Status
-from edge.storage import trades
+from edge.storage import neighbours, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
@@ -58,6 +58,9 @@ def told(tx: Tx, said: Iterable[tuple[bytes, int]]) -> None:
         if known is not None and known.changed_ms == changed_ms and not known.told:
             unbound = known.status in trade.UNBOUND_ENDS and known.to_signature is None
             trades.keep(tx, subject, told=1, closed=int(unbound or known.closed))
+            if known.certificate is not None:
+                neighbour = neighbours.named(tx, known.neighbour)
+                close(tx, neighbour, trades.by_subject(tx, subject))
 
 
 def note_knowledge(tx: Tx, known: Trade, message: SubjectMessage) -> None:
