@@ -6,15 +6,12 @@ from them by `core.trade.next_action`, so the first message, a retry and a resta
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
-from edge import trade_council, trade_terms
+from edge import trade_council, trade_receipt, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
-from edge.core.council import Seat
+from edge.core.council import Certificate, Seat
 from edge.core.listing import Side
 from edge.core.messages import CouncilMessage, Names, SubjectMessage, Withdrawn
-from edge.core.receipt import FORMAT, Receipt
 from edge.core.trade import Action, Event, Proposal, Quantity, Role, Status
 from edge.errors import (
     BadProof,
@@ -41,7 +38,7 @@ from edge.storage import (
 from edge.storage.members import Member
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
-from edge.storage.tx import OWN_LOG, Tx, View
+from edge.storage.tx import OWN_LOG, Tx
 
 _HEARD_LATE = "it was accepted, but this village heard of that too late"
 _EVENTS: dict[Withdrawn, Event] = {
@@ -155,6 +152,19 @@ def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) ->
     return moved
 
 
+def take_certificate(tx: Tx, known: Trade, certificate: Certificate) -> bool:
+    """Keep a decision, whoever brings it; tell whether it was news. Raises BadProof."""
+    if known.certificate is not None:
+        return False
+    terms = known.terms
+    council.verify_certificate(certificate, terms.network, known.subject, terms.seats)
+    if trades.first_statement(tx, known.subject, OWN_LOG) is None:
+        return False  # nothing to end
+    trades.keep_certificate(tx, known.subject, certificate)
+    trade_council.keep_decision(tx, known.subject, certificate)
+    return True
+
+
 def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> set[bytes]:
     """Do what is due in each trade with a neighbour; return the subjects that moved."""
     due = trades.may_move(tx, neighbour.village)
@@ -199,35 +209,7 @@ def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
             advance_all(tx, neighbours.named(tx, known.neighbour), [subject])
 
 
-def receipt(view: View, known: Trade) -> Receipt:
-    """Return the proof of an ended trade; WrongState if there is none (yet)."""
-    if known.certificate is None or known.to_signature is None:
-        raise WrongState(
-            f"the trade {trade.HOW_IT_STANDS[known.status]}, and has no receipt: that comes once "
-            "an accepted trade is decided",
-            trade_status=known.status,
-        )
-    by_council = trade_council.is_for(known.terms)
-    evidence = (
-        trade_council.proofs(view, known.subject, known.certificate.value)
-        if by_council
-        else trades.proofs(view, known)
-    )
-    needed = set() if by_council else {known.terms.from_village}
-    if known.certificate.value == "COMMIT":
-        needed = {known.terms.from_village, known.terms.to_village}
-    if not evidence.keys() >= needed:
-        raise WrongState("the proof for a receipt has not come yet", trade_status=known.status)
-    return Receipt(
-        FORMAT,
-        msgspec.Raw(known.terms_bytes),
-        known.from_signature,
-        known.to_signature,
-        known.certificate,
-        tuple(evidence.values()),
-    )
-
-
+receipt = trade_receipt.of_trade
 speak = outbox.speak
 told = outbox.told
 speak_council = trade_council.speak
@@ -272,12 +254,8 @@ def _take_in(tx: Tx, neighbour: Neighbour, known: Trade, message: SubjectMessage
     place = known.terms.network, known.subject, known.terms.seats
     if not all(council.vote_is_valid(vote, *place) for vote in message.votes):
         raise BadProof("a vote does not hold")
-    if message.certificate is not None and known.certificate is None:
-        council.verify_certificate(message.certificate, *place)
-        if trades.first_statement(tx, known.subject, OWN_LOG) is not None:  # else nothing to end
-            trades.keep_certificate(tx, known.subject, message.certificate)
-            trade_council.keep_decision(tx, known.subject, message.certificate)
-            new = True
+    if message.certificate is not None:
+        new |= take_certificate(tx, known, message.certificate)
     return new
 
 

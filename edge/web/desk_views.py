@@ -315,12 +315,9 @@ def _neighbour(
 
 
 def _standing(line: desk.Line) -> Standing:
-    owes, amount = line.balance.startswith("-"), line.balance.removeprefix("-")
-    balance = f"it owes {amount}" if owes else f"it is owed {amount}"
-    even = not amount.strip("0.")
     return Standing(
         words.asset_text(line.asset),
-        "even" if even else balance,
+        words.owed_text(line.balance),
         line.on_hold,
         line.line,
         line.room,
