@@ -12,7 +12,7 @@ from edge.storage.councils import Opened
 from edge.storage.tx import View
 
 Place = tuple[int, bytes]  # of the last one seen: when it was opened, and its subject
-_OTHERS: Final = "instr(' ' || parties || ' ', ' ' || ? || ' ') = 0"  # this village is no party
+_OTHERS: Final = "instr(' ' || parties || ' ', ' ' || ?1 || ' ') = 0"  # this village is no party
 MISBEHAVIOUR_SHOWN_MAX: Final = 100
 
 
@@ -30,15 +30,22 @@ class Misbehaviour(msgspec.Struct, frozen=True):
 
 
 def page(
-    view: View, limit: int, before: Place | None = None, decided: bool | None = None
+    view: View,
+    limit: int,
+    before: Place | None = None,
+    decided: bool | None = None,
+    village: str = "",
 ) -> list[Opened]:
     """Return at most `limit` subjects of others that this village has a seat in, the latest opened
-    first; `decided`: only those that are, or are not, as far as this village knows."""
+    first; `decided`: only those that are, or are not, as far as this village knows; `village`: only
+    of that party."""
     which = {None: "", True: " AND certificate IS NOT NULL", False: " AND certificate IS NULL"}
     rows = view.all(
         f"SELECT subject FROM subject WHERE {_OTHERS}{which[decided]}"  # noqa: S608
+        " AND (?2 = '' OR instr(' ' || parties || ' ', ' ' || ?2 || ' '))"
         " AND (opened_ms, subject) < (?, ?) ORDER BY opened_ms DESC, subject DESC LIMIT ?",
         _own(view),
+        village,
         *(before or (1 << 62, b"")),
         limit,
     )

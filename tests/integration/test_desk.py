@@ -651,7 +651,7 @@ async def test_what_waits_between_members(two: Two, alice: Browser) -> None:
     )
     shown = text_of(await alice.get("/desk/trades"))
     assert "Alice offers 2.00 AT for 1 Goat Milk of Carol Waits for Carol Since" in shown
-    assert "Held here 2.00 AT, set aside Within this village." in shown
+    assert "Held here 2.00 AT, set aside Within this village. It ends by itself" in shown
 
 
 async def test_an_ended_trade_waits_for_nobody(two: Two, alice: Browser) -> None:
