@@ -254,7 +254,7 @@ class Desk(Handlers):
         then: Callable[[], None] = lambda: None,
     ) -> web.Response:
         """Do what a form asks, once, and say so on the page at `place`; `do` returns what it says.
-        `then` follows once that is stored. If it is refused, `show` the page with the form again."""
+        `then` follows once it is stored. If it is refused, `show` the page with the form again."""
         asked = form.asked
         if isinstance(form, PinForm):
             asked = form.asked_with(self._shop.session_key)

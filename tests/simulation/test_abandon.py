@@ -57,8 +57,8 @@ async def decided_without_a(four: Four) -> Trade:
     await four.settle_down([four.a, four.b])
     assert at(four.a, known).status is Status.HELD
     others = [four.b, four.c, four.d]
-    for village in (C, D):
-        await four.a.client.exchange(village)
+    for name in (C, D):
+        await four.a.client.exchange(name)
     for _ in range(6):
         four.world.now_ms += 20_000
         for village in others:
@@ -228,8 +228,8 @@ async def test_evidence_that_does_not_hold(four: Four) -> None:
     seats = {each.name: each for each in four.all}
 
     def votes(round_: int, villages: str, value: Value = "COMMIT") -> tuple[tuple[str, bytes], ...]:
-        place = known.terms.network, known.subject, round_, "precommit", value
-        message = council.vote_bytes(*place)
+        place = known.terms.network, known.subject, round_
+        message = council.vote_bytes(*place, "precommit", value)
         named = [name for name in seats if name[4] in villages]
         return tuple((name, seats[name].key.sign(message)) for name in named)
 
@@ -370,8 +370,8 @@ async def test_misbehaviour_is_found(four: Four) -> None:
     opened = four.c.look(lambda view: councils.named(view, known.subject))
 
     def say(value: Value) -> Vote:
-        place = known.terms.network, known.subject, 0, "prevote", value
-        return Vote(D, 0, "prevote", value, four.d.key.sign(council.vote_bytes(*place)))
+        message = council.vote_bytes(known.terms.network, known.subject, 0, "prevote", value)
+        return Vote(D, 0, "prevote", value, four.d.key.sign(message))
 
     for value in ("COMMIT", "ABORT"):
         four.c.now(lambda tx: councils.keep_vote(tx, opened, say(value)))  # noqa: B023
