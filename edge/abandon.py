@@ -67,8 +67,8 @@ def why_not(view: View, known: Trade) -> str:
     return (
         "this village is bound by it, and neither a clock nor a steward ends that: only the "
         f"decision does. It waits for {stands.waits_for}. Ask the stewards of {others} if their "
-        f"boxes run, and try again.{absent} If one of them has the decision, its `export receipt` "
-        "makes a file of it: bring that as evidence"
+        f"boxes run, and try again.{absent} If one of them has the decision, the receipt that it "
+        "exports brings it here as a file: that is evidence"
     )
 
 

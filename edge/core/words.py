@@ -301,6 +301,14 @@ def sentence(text: str) -> str:
     return _capital(ended)
 
 
+def spoken_to(detail: str, name: str) -> str:
+    """Return what is said of somebody as it is said to them: `you do not have enough AT`."""
+    for third, second in (("does not have", "do not have"), ("has", "have")):
+        if detail.startswith(f"{name} {third} "):
+            return f"you {second}{detail.removeprefix(f'{name} {third}')}"
+    return detail
+
+
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 

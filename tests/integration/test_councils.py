@@ -114,7 +114,7 @@ async def test_a_receipt_on_a_stick_ends_a_bound_trade(
     for said in (
         "neither a clock nor a steward",
         "any 3 of the 4 villages",
-        "bring that as evidence",
+        "the receipt that it exports",
     ):
         assert said in refused.err
     spoilt = tmp_path / "spoilt.json"

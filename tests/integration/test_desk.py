@@ -287,7 +287,7 @@ async def test_a_form_is_done_once(two: Two, alice: Browser) -> None:
         assert done_of(alice.text) == "Dora is a member now."
     await alice.post("/desk/members/add", fields | {"pin": "4321"})
     assert alice.status == 409
-    assert "was used for something else" in error_of(alice.text)
+    assert "has asked for something else before" in error_of(alice.text)
     assert alice.hidden("/desk/members/add")["form"] != fields["form"]
     await alice.get("/desk/members")
     fields = alice.hidden("/desk/members/issue") | {"payee": "Dora", "amount": "5"}

@@ -141,7 +141,7 @@ async def test_nothing_ends_a_bound_trade_without_evidence(four: Four) -> None:
         f"It waits for any 3 of the 4 villages {A}, {B}, {C} and {D}.",
         f"Ask the stewards of {A}, {C} and {D} if their boxes run",
         "the seats may say so from",
-        "`export receipt` makes a file of it",
+        "the receipt that it exports brings it here as a file",
     ):
         assert said in error.value.detail
     four.world.now_ms += 30 * 86_400_000
