@@ -14,8 +14,9 @@ from edge.core import trade
 from edge.core.council import Certificate, Seat, Value, Vote
 from edge.core.invitation import PREFIX
 from edge.core.trade import Proposal, Quantity
-from edge.storage import councils, facts, members, neighbours
+from edge.storage import councils, facts, members, neighbours, trades
 from edge.storage.tx import Tx
+from tests.browser.test_every_page import ALL, AXE, RUN_AXE
 from tests.browser.villages import IS_TOO_WIDE, LOWEST_CONTRAST, SCHEMES, window
 from tests.integration.web_boxes import (
     CALIFORNIA,
@@ -72,7 +73,17 @@ async def box(stack: AsyncExitStack, tmp_path_factory: pytest.TempPathFactory) -
         lambda tx: trade_escrow.propose(tx, members.named(tx, "Alice"), proposal, 0)
     )
     await own.store.write(decide_for_others)
+    asked = Proposal(MISSOURI, "Alice", ("Solar Panel", "1"), ("AT", "1"))
+    theirs = await other.store.write(
+        lambda tx: trade_escrow.propose(tx, members.named(tx, "Bob"), asked, 0)
+    )
+    await other.client.exchange(MISSOURI)
     wire.cut = True
+    await own.store.write(
+        lambda tx: trade_escrow.accept(
+            tx, members.named(tx, "Alice"), trades.by_subject(tx, theirs.subject)
+        )
+    )
     own.now_ms += 86_400_000
     await own.store.write(lambda tx: neighbours.set_trouble(tx, CALIFORNIA, HOSTILE))
     return own
@@ -135,6 +146,27 @@ async def test_every_page_can_be_read(browser: Browser, box: WebBox) -> None:
             assert not await page.evaluate(IS_TOO_WIDE), (path, width)
 
 
+async def test_pages_of_trades_are_for_everybody(browser: Browser, box: WebBox) -> None:
+    page = await open_desk(browser, box, bypass_csp=True)
+    for show in ("bound", "deciding", "decided"):
+        await page.goto(str(box.server.make_url(f"/desk/trades?show={show}")))
+        for _ in range(2):
+            await page.set_viewport_size({"width": 360, "height": 740})
+            await page.evaluate(AXE)
+            assert await page.evaluate(RUN_AXE, ALL) == [], show
+            assert not await page.evaluate(IS_TOO_WIDE), show
+            if "show=" in page.url:
+                await page.get_by_role("link", name="Details of trade").click()
+    await page.goto(str(box.server.make_url("/desk/trades?show=bound")))
+    await page.get_by_role("link", name="Details of trade").click()
+    await page.get_by_label("The receipt that").set_input_files(
+        {"name": "receipt.json", "mimeType": "application/json", "buffer": b"{}"}
+    )
+    await page.get_by_label("End it as this file says").check()
+    await page.get_by_role("button", name="End the trade").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Not a receipt")
+
+
 async def test_a_stewards_day_without_javascript(browser: Browser, box: WebBox) -> None:
     size = {"width": 360, "height": 640}
     page = await open_desk(browser, box, viewport=size, java_script_enabled=False)
@@ -184,7 +216,7 @@ async def test_giving_up_a_trade_without_javascript(browser: Browser, box: WebBo
     await expect(page.get_by_text("this village only helps to decide")).to_be_visible()
 
     await page.get_by_role("navigation", name="The desk").get_by_text("Trades").click()
-    await page.get_by_role("link", name="Details of trade").click()
+    await page.get_by_role("link", name="Details of trade").first.click()
     await page.get_by_role("button", name="Try again").click()
     await expect(page.get_by_role("status")).to_contain_text(f"Speaking with {CALIFORNIA} now")
     await page.get_by_label("Why").fill("Bob is away until spring")
