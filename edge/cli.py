@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge import __version__, app, asked, commands, control, shown
+from edge import __version__, app, asked, cli_trades, commands, control, shown
 from edge.appliance import event_loop, streams
 from edge.appliance.watchdog import Supervisor
 from edge.config import FOLDER_VARIABLE, VillageSettings, check_environment, load
@@ -279,8 +279,7 @@ def _trade(commands: _Commands) -> None:
     for name, help_, look in looks:
         made = _asking(trade, name, help_, asked.of_trade(look), shown.trade_in_full)
         made.add_argument("trade", help=_TRADE_HELP)
-    help_ = "all trades and what each waits for"
-    _asking(trade, "list", help_, lambda a: control.TradeList(), shown.trades)
+    cli_trades.add(_asking, trade, _TRADE_HELP)
 
 
 def _files(commands: _Commands) -> None:

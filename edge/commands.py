@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from edge import desk, market, peering, standing, steward, trade_escrow
+from edge import abandon, desk, market, peering, standing, steward, trade_escrow, trade_receipt
 from edge.control import (
     AnyCommand,
     AssetApprove,
@@ -27,6 +27,7 @@ from edge.control import (
     PeerInvite,
     PeerList,
     Status,
+    TradeAbandon,
     TradeAccept,
     TradeCancel,
     TradeList,
@@ -36,15 +37,17 @@ from edge.control import (
     TradeShow,
 )
 from edge.core import invitation, limits, names, receipt, registry, trade, words
-from edge.errors import Refused, WrongState
+from edge.errors import Refused, UnknownTrade, WrongState
 from edge.steward import Box
-from edge.storage import deals, facts, ledger, logs, members, neighbours, swaps, trades
+from edge.storage import deals, deciding, facts, ledger, logs, members, neighbours, swaps, trades
+from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.members import Member
 from edge.storage.swaps import Swap
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
 
+LISTED_MAX: Final = 1_000
 STEWARD = "steward"  # whose ids the answers to commands are kept under
 
 
@@ -68,8 +71,8 @@ async def run(box: Box, command: AnyCommand) -> object:
             return await _propose(box, command)
         case TradeAccept() | TradeReject() | TradeCancel():
             return await _decide(box, command)
-        case TradeRetry():
-            return await _retry(box, command)
+        case TradeRetry() | TradeAbandon():
+            return await _look_after(box, command)
         case ImportRegistry():
             return await _import_registry(box, command)
         case _:
@@ -83,7 +86,9 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case PeerList():
             return {"neighbours": _neighbours(view), "candidates": _candidates(view)}
         case TradeShow():
-            return _in_full(view, swaps.named(view, command.trade))
+            return _in_full(view, _swap_or_subject(view, command.trade))
+        case TradeList(deciding=True):
+            return [subject_shown(view, opened) for opened in deciding.page(view, LISTED_MAX)]
         case TradeList():
             return [swap_shown(view, found) for found in swaps.everyone(view)]
         case Status():
@@ -93,10 +98,7 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case ExportTrades():
             return [trade_public(found) for found in trades.everyone(view, limit=100_000)]
         case ExportReceipt():
-            found = swaps.named(view, command.trade)
-            if isinstance(found, Deal):
-                raise WrongState("a trade within the village has no receipt: one ledger has it all")
-            return receipt.encode(trade_escrow.receipt(view, found)).decode()
+            return receipt.encode(_receipt(view, command.trade)).decode()
     raise AssertionError(f"no arm for {type(command).__name__}")
 
 
@@ -172,6 +174,24 @@ def trade_public(found: Trade) -> dict[str, object]:
         "status": found.status,
         "subject": found.subject.hex(),
         "deadline": terms.deadline_minute * 60,
+    }
+
+
+def subject_shown(view: View, opened: Opened) -> dict[str, object]:
+    """Return a trade of others that this village helps to decide: public terms, and no people."""
+    terms, stands = opened.terms, standing.of_subject(view, opened)
+    return {
+        "id": trade.id_of(opened.id),
+        "trade_id": terms.trade_id,
+        "from_village": terms.from_village,
+        "to_village": terms.to_village,
+        "offer": _quantity_shown(terms.offer),
+        "request": _quantity_shown(terms.request),
+        "subject": opened.id.hex(),
+        "deadline": terms.deadline_minute * 60,
+        "opened_ms": opened.opened_ms,
+        "decided": stands.decided,
+        "message": standing.in_words(stands),
     }
 
 
@@ -296,22 +316,63 @@ async def _decide(box: Box, command: TradeAccept | TradeReject | TradeCancel) ->
     return await _after_step(box, await box.runner.write(decide))
 
 
-def _in_full(view: View, found: Swap) -> dict[str, object]:
+async def _abandon(box: Box, command: TradeAbandon) -> object:
+    evidence = abandon.read_evidence(command.evidence.encode()) if command.evidence else None
+
+    def end(tx: Tx) -> Trade:
+        found = swaps.named(tx, command.trade)
+        return abandon.abandon(tx, found, "a steward", command.reason, evidence)
+
+    return await _after_step(box, await box.runner.write(end))
+
+
+def _swap_or_subject(view: View, id_: str) -> Swap | Opened:
+    """Return a trade of this village's, or one of others that it helps to decide."""
+    try:
+        return swaps.named(view, id_)
+    except UnknownTrade as error:
+        try:
+            return deciding.named(view, id_)
+        except UnknownTrade:
+            raise error from None
+
+
+def _receipt(view: View, id_: str) -> receipt.Receipt:
+    found = _swap_or_subject(view, id_)
+    if isinstance(found, Deal):
+        raise WrongState("a trade within the village has no receipt: one ledger has it all")
+    if isinstance(found, Opened):
+        return trade_receipt.of_subject(view, found)
+    return trade_receipt.of_trade(view, found)
+
+
+def _in_full(view: View, found: Swap | Opened) -> dict[str, object]:
     """Return a trade with what each seat has said of it; one at home has none."""
+    if isinstance(found, Opened):
+        how = msgspec.to_builtins(standing.of_subject(view, found))
+        return subject_shown(view, found) | {"standing": how}
     if isinstance(found, Deal):
         return deal_shown(view, found) | {"standing": None}
     how = msgspec.to_builtins(standing.of(view, found))
     return trade_shown(found) | {"standing": how}
 
 
+async def _look_after(box: Box, command: TradeRetry | TradeAbandon) -> object:
+    match command:
+        case TradeRetry():
+            return await _retry(box, command)
+        case TradeAbandon():
+            return await _abandon(box, command)
+
+
 async def _retry(box: Box, command: TradeRetry) -> object:
     """Speak with every seat of a trade now, rather than when it is next due, and show the trade."""
-    found = await box.runner.read(lambda view: swaps.named(view, command.trade))
-    if isinstance(found, Trade):
+    found = await box.runner.read(lambda view: _swap_or_subject(view, command.trade))
+    if not isinstance(found, Deal):
         known = await box.runner.read(neighbours.everyone)
         seats = {seat.village for seat in found.terms.seats} & {each.village for each in known}
         await asyncio.gather(*(steward.tell(box, village) for village in sorted(seats)))
-    return await box.runner.read(lambda view: _in_full(view, swaps.named(view, command.trade)))
+    return await box.runner.read(lambda view: _in_full(view, _swap_or_subject(view, command.trade)))
 
 
 async def _after_step(box: Box, moved: Swap) -> object:

@@ -138,8 +138,18 @@ class TradeRetry(Command, frozen=True, tag="trade retry"):
     trade: str
 
 
+class TradeAbandon(Command, frozen=True, tag="trade abandon"):
+    """`evidence` is a receipt's text."""
+
+    trade: str
+    reason: str = ""
+    evidence: str = ""
+
+
 class TradeList(Command, frozen=True, tag="trade list"):
-    pass
+    """`deciding`: those of others that this village helps to decide."""
+
+    deciding: bool = False
 
 
 class Status(Command, frozen=True, tag="status"):
@@ -182,6 +192,7 @@ AnyCommand = (
     | TradeCancel
     | TradeShow
     | TradeRetry
+    | TradeAbandon
     | TradeList
     | Status
     | ExportRegistry

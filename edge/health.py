@@ -8,7 +8,7 @@ import msgspec
 from edge import __version__
 from edge.appliance.health import ClockState, Disk
 from edge.core import limits, note, records, words
-from edge.storage import facts, logs, neighbours, trades
+from edge.storage import deciding, facts, logs, neighbours, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, View
 
@@ -62,8 +62,19 @@ class Contact(msgspec.Struct, frozen=True):
     trouble: str
 
 
+class Misbehaved(msgspec.Struct, frozen=True):
+    """A village of which proof is kept that it signed two words where a seat has only one; when
+    that came, in seconds of UTC."""
+
+    village: str
+    trade: str
+    subject: str
+    kept: int
+
+
 class Health(msgspec.Struct, frozen=True):
-    """`reasons`: why not all is well; none if it is."""
+    """`reasons`: why not all is well; none if it is. `deciding`: how many trades of others wait for
+    this village and others to decide them."""
 
     village: str
     name: str
@@ -79,6 +90,8 @@ class Health(msgspec.Struct, frozen=True):
     log: OwnLog
     neighbours: list[Contact]
     open_trades: int
+    deciding: int
+    misbehaviour: list[Misbehaved]
 
 
 def gather(view: View, now: Now) -> Health:
@@ -103,6 +116,11 @@ def gather(view: View, now: Now) -> Health:
         log=own_log(view, everyone),
         neighbours=contacts,
         open_trades=sum(trades.count_open(view, neighbour=each.village) for each in everyone),
+        deciding=deciding.count_undecided(view),
+        misbehaviour=[
+            Misbehaved(each.village, each.trade, each.subject.hex(), each.kept_ms // 1000)
+            for each in deciding.misbehaviour(view)
+        ],
     )
 
 

@@ -19,6 +19,7 @@ from edge.errors import (
 )
 from edge.storage import deals, ledger, listings, logs, members, neighbours, trades
 from edge.storage.deals import Deal
+from edge.storage.listings import Listed
 from edge.storage.members import Member
 from edge.storage.tx import OWN_LOG, Tx, View
 
@@ -72,18 +73,28 @@ def proposal(view: View, village: str, id_: str, amount: str, digest: str) -> Pr
 
     Raises NotFound, InvalidAmount, WrongState if there is less left.
     """
-    goods = listings.named(view, village, id_).goods
-    item = goods.item
+    found = listings.named(view, village, id_)
+    goods, item = found.goods, found.goods.item
     if digest != listing.digest(goods):
         raise WrongState("the listing has changed since it was shown: look at it again")
     minor = names.amount(amount, item.decimals, item.asset)
     if minor > item.amount:
         left = names.amount_text(item.amount, item.decimals)
         raise WrongState(f"there is only {left} {words.asset_text(item.asset)} left")
+    to_spend = _to_spend(view, found)
+    if goods.side == "offer" and to_spend is not None and minor > to_spend:
+        much = "none of it" if not to_spend else "not that much of it"
+        raise WrongState(f"whoever offers this has {much} just now: ask again later")
     if goods.price is not None and not listing.cost(goods, minor).amount:
         raise InvalidInput("for this little, nothing would be paid: give more")
     offer, request = (_written(side) for side in listing.sides(goods, minor))
     return Proposal(village, "", offer, request, listing=id_)
+
+
+def is_out(view: View, found: Listed) -> bool:
+    """Tell whether whoever offers goods in this village has none of them to spend now. Of
+    neighbours' members that is not known here."""
+    return found.goods.side == "offer" and _to_spend(view, found) == 0
 
 
 # Trades at home
@@ -187,6 +198,15 @@ def _check_stock(tx: Tx, member: Member, item: Quantity) -> None:
             f"you have {names.amount_text(has, asset.decimals)} {words.asset_text(asset.code)}: "
             "declare in your wallet what you have before you offer it"
         )
+
+
+def _to_spend(view: View, found: Listed) -> int | None:
+    """Return how much of what is listed its maker has to spend, None for a neighbour's."""
+    maker = members.by_id(view, found.member) if found.member is not None else None
+    asset = logs.asset_in(view, OWN_LOG, found.goods.item.asset)
+    if maker is None or asset is None:
+        return None
+    return max(0, ledger.counters(view, maker.account, asset).available)
 
 
 def _quantity(tx: Tx, name: str, amount: str) -> Quantity:

@@ -13,6 +13,7 @@ from edge.health import CLOCK_TEXT
 from edge.storage.audit import AuditReport
 
 LINE_CHARS_MAX = 1_000
+_DECIDED = {"": "OPEN", "COMMIT": "COMMIT", "ABORT": "ABORT"}
 
 
 def phrase(village: str, folder: Path, words_: str) -> Iterator[str]:
@@ -58,6 +59,9 @@ def taken_in(answer: Any) -> Iterator[str]:
 
 
 def one_trade(answer: Any) -> Iterator[str]:
+    if "from_user" not in answer:  # of others, which this village helps to decide
+        yield from _one_subject(answer)
+        return
     offer, request = _quantity(answer["offer"]), _quantity(answer["request"])
     giver = f"{answer['from_user']}@{answer['from_village']}"
     taker = f"{answer['to_user']}@{answer['to_village']}"
@@ -90,8 +94,19 @@ def trade_in_full(answer: Any) -> Iterator[str]:
             said.append(f"last heard from {when(seat['last_contact_ms'] // 1000)}")
         here = " (here)" if seat["here"] else ""
         yield f"    {seat['village']}{here}: {', '.join(said) or 'nothing said yet'}"
+    yield f"    held here: {how['evidence']}"
+    if how["absent_from_ms"]:
+        yield f"    a hold may be said to be absent from {when(how['absent_from_ms'] // 1000)} on"
     if how["decided"]:
         yield f"    decided: {how['decided']}"
+
+
+def _one_subject(answer: Any) -> Iterator[str]:
+    offer, request = _quantity(answer["offer"]), _quantity(answer["request"])
+    how = _DECIDED[answer["decided"]]
+    terms = words.offered(answer["from_village"], offer, request, answer["to_village"])
+    yield f"{answer['id']}  {how:<9} {terms}"
+    yield f"    opened {when(answer['opened_ms'] // 1000)}. {answer['message']}"
 
 
 def peers(answer: Any) -> Iterator[str]:
@@ -106,7 +121,7 @@ def peers(answer: Any) -> Iterator[str]:
         for line in each["lines"]:
             asset = words.asset_text(line["asset"])
             yield (
-                f"    {asset}: balance {line['balance']}, on hold {line['on_hold']}, "
+                f"    {asset}: {words.owed_text(line['balance'])}, on hold {line['on_hold']}, "
                 f"line {line['line']}, room {line['room']}"
             )
         if each["trouble"]:
@@ -132,6 +147,10 @@ def status(answer: Any) -> Iterator[str]:
     yield f"  disk        {free:.1f} GB free of {total:.1f} GB"
     yield f"  clock       {CLOCK_TEXT[answer['clock']]}"
     yield f"  open trades {answer['open_trades']}"
+    if answer["deciding"]:
+        yield f"  deciding    {answer['deciding']} open trades of other villages"
+    for each in answer["misbehaviour"]:
+        yield f"  misbehaved  {each['village']} in trade {each['trade']}: two words for one"
     for each in answer["neighbours"]:
         yield f"  neighbour   {each['village']}, last contact {when(each['last_contact'])}"
         if each["clock_difference_s"]:

@@ -1,12 +1,16 @@
 """How a trade with another village stands: whom it waits for, since when, and what each seat has
 said, as far as this box knows."""
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from edge.core import council
-from edge.core.trade import ENDED, Status
-from edge.core.words import deciding_text
+from edge.core.council import Certificate
+from edge.core.trade import ENDED, UNBOUND_ENDS, Statement, Status, Terms
+from edge.core.words import deciding_text, together
 from edge.storage import councils, facts, logs, neighbours, trades
+from edge.storage.councils import Opened
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
 
@@ -18,6 +22,7 @@ class SeatStanding(msgspec.Struct, frozen=True):
 
     village: str
     here: bool
+    party: bool
     statement: str
     is_proven: bool
     voted: str
@@ -25,24 +30,59 @@ class SeatStanding(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """`round`: of a council, -1 before it has begun; `decided`: `COMMIT`, `ABORT` or nothing."""
+    """`round`: of a council, -1 before it has begun; `decided`: `COMMIT`, `ABORT` or nothing;
+    `evidence`: in words what is held of it here; `absent_from_ms`: from when on a council's seats
+    may say that a hold is absent, 0 if that will not be."""
 
     waits_for: str
     since_ms: int
     seats: tuple[SeatStanding, ...]
     round: int
     decided: str
+    evidence: str
+    absent_from_ms: int
 
 
 def of(view: View, found: Trade) -> Standing:
+    """Return how a trade of this village's own stands."""
     opened = councils.find(view, found.subject)
     certificate = found.certificate or (opened.certificate if opened else None)
+    seats = _seats(view, found.subject, found.terms)
+    is_bound = found.status is not Status.PENDING and found.status not in UNBOUND_ENDS
     return Standing(
         waits_for(found),
         found.changed_ms,
-        tuple(_seat(view, found, seat.village) for seat in found.terms.seats),
+        seats,
         opened.state.round if opened else -1,
         certificate.value if certificate else "",
+        _evidence(seats, certificate) if is_bound or certificate else "none: nobody is bound",
+        _absent_from_ms(opened, seats) if opened and certificate is None else 0,
+    )
+
+
+def of_subject(view: View, opened: Opened) -> Standing:
+    """Return how a trade of others stands, which this village helps to decide."""
+    seats = _seats(view, opened.id, opened.terms)
+    certificate = opened.certificate
+    return Standing(
+        "nobody: it is decided" if certificate else f"any {deciding_text(opened.terms)}",
+        opened.opened_ms,
+        seats,
+        opened.state.round,
+        certificate.value if certificate else "",
+        _evidence(seats, certificate),
+        0 if certificate else _absent_from_ms(opened, seats),
+    )
+
+
+def in_words(stands: Standing) -> str:
+    """Return how a trade of others stands as sentences."""
+    if stands.decided:
+        done = "carried out" if stands.decided == "COMMIT" else "not carried out"
+        return f"Decided: {done}."
+    return (
+        f"Not decided yet: {stands.waits_for} have to reach each other. Held here: "
+        f"{stands.evidence}."
     )
 
 
@@ -59,40 +99,77 @@ def waits_for(found: Trade) -> str:
     return found.to_user if found.member is not None else "nobody: no member here has that name"
 
 
-def _seat(view: View, found: Trade, village: str) -> SeatStanding:
-    here = village == facts.read(view, "village_id")
-    known = None if here else neighbours.find(view, village)
-    log = OWN_LOG if here else known.log if known else None
-    first = trades.first_statement(view, found.subject, log) if log is not None else None
-    statement = first[1] if first else ""
-    return SeatStanding(
-        village,
-        here,
-        statement,
-        bool(first) and _is_proven(view, found, village, log, first[0] if first else 0),
-        _voted(view, found, village),
-        known.last_contact_ms if known else 0,
+def _evidence(seats: Iterable[SeatStanding], certificate: Certificate | None) -> str:
+    """Return in words what is held of a trade by which somebody is bound."""
+    if certificate is not None:
+        signers = [village for village, _ in certificate.precommits]
+        return f"the decision, signed by {together(signers)}"
+    said = []
+    for seat in seats:
+        if seat.party:
+            how = "proven" if seat.is_proven else "not proven yet"
+            known = f"the {seat.statement} of {seat.village}, {how}"
+            said.append(known if seat.statement else f"no hold of {seat.village} yet")
+    voters = [seat.village for seat in seats if seat.voted]
+    return "; ".join(said + ([f"the votes of {together(voters)}"] if voters else []))
+
+
+def _absent_from_ms(opened: Opened, seats: Iterable[SeatStanding]) -> int:
+    if all(seat.is_proven and seat.statement == "hold" for seat in seats if seat.party):
+        return 0
+    return councils.absent_from_ms(opened.terms, opened.opened_ms)
+
+
+def _seats(view: View, subject: bytes, terms: Terms) -> tuple[SeatStanding, ...]:
+    proven: dict[str, Statement] = {
+        each.village: statement for each, statement in councils.statements(view, subject)
+    }
+    villages = [seat.village for seat in terms.seats]
+    return tuple(
+        SeatStanding(
+            village,
+            village == own,
+            village in (terms.from_village, terms.to_village),
+            *_stated(view, subject, villages, village, proven),
+            _voted(view, subject, village),
+            known.last_contact_ms if (known := neighbours.find(view, village)) else 0,
+        )
+        for own in [facts.read(view, "village_id")]
+        for village in villages
     )
 
 
-def _is_proven(view: View, found: Trade, village: str, log: int | None, index: int) -> bool:
-    if len(found.terms.seats) > 2:
-        return councils.is_proven(view, found.subject, village)
-    assert log is not None, "a statement stands in a log"
-    seats = [seat.village for seat in found.terms.seats]
-    return index < logs.proven_size(view, log, village, seats, council.quorum(len(seats)))
+def _stated(
+    view: View, subject: bytes, seats: list[str], village: str, proven: Mapping[str, Statement]
+) -> tuple[str, bool]:
+    """Return a party's statement, empty if none is known, and if it is proven here."""
+    if village in proven:
+        return proven[village], True
+    log = _log_of(view, village)
+    first = trades.first_statement(view, subject, log) if log is not None else None
+    if first is None or log is None:
+        return "", False
+    if len(seats) > 2:
+        return first[1], False  # of a council, what is proven is kept
+    needed = council.quorum(len(seats))
+    return first[1], first[0] < logs.proven_size(view, log, village, seats, needed)
 
 
-def _voted(view: View, found: Trade, village: str) -> str:
-    votes = [*trades.votes(view, found.subject), *councils.votes(view, found.subject)]
+def _log_of(view: View, village: str) -> int | None:
+    if village == facts.read(view, "village_id"):
+        return OWN_LOG
+    known = neighbours.find(view, village)
+    return known.log if known else None
+
+
+def _voted(view: View, subject: bytes, village: str) -> str:
+    votes = [*trades.votes(view, subject), *councils.votes(view, subject)]
     said = [
         vote.value or "none"
         for vote in votes
         if (vote.village, vote.step) == (village, "precommit")
     ]
-    missing = [
-        each.about for each in councils.absents(view, found.subject) if each.village == village
-    ]
+    missing = [each.about for each in councils.absents(view, subject) if each.village == village]
     if said:
         return f"for {said[-1]}"
     return f"that {' and '.join(missing)} is absent" if missing else ""

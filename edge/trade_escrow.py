@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from edge import trade_council, trade_receipt, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
-from edge.core.council import Seat
+from edge.core.council import Certificate, Seat
 from edge.core.listing import Side
 from edge.core.messages import CouncilMessage, Names, SubjectMessage, Withdrawn
 from edge.core.trade import Action, Event, Proposal, Quantity, Role, Status
@@ -165,6 +165,19 @@ def _is_with(tx: Tx, neighbour: Neighbour, subject: bytes) -> bool:
     return known is not None and known.neighbour == neighbour.village
 
 
+def take_certificate(tx: Tx, known: Trade, certificate: Certificate) -> bool:
+    """Keep a decision, whoever brings it; tell whether it was news. Raises BadProof."""
+    if known.certificate is not None:
+        return False
+    terms = known.terms
+    council.verify_certificate(certificate, terms.network, known.subject, terms.seats)
+    if trades.first_statement(tx, known.subject, OWN_LOG) is None:
+        return False  # nothing to end
+    trades.keep_certificate(tx, known.subject, certificate)
+    trade_council.keep_decision(tx, known.subject, certificate)
+    return True
+
+
 def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> set[bytes]:
     """Do what is due in each trade with a neighbour; return the subjects that moved."""
     due = trades.may_move(tx, neighbour.village)
@@ -211,7 +224,7 @@ def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
             outbox.close(tx, neighbour, trades.by_subject(tx, subject))
 
 
-receipt = trade_receipt.receipt
+receipt = trade_receipt.of_trade
 speak = outbox.speak
 told = outbox.told
 speak_council = trade_council.speak
@@ -256,12 +269,8 @@ def _take_in(tx: Tx, neighbour: Neighbour, known: Trade, message: SubjectMessage
     place = known.terms.network, known.subject, known.terms.seats
     if not all(council.vote_is_valid(vote, *place) for vote in message.votes):
         raise BadProof("a vote does not hold")
-    if message.certificate is not None and known.certificate is None:
-        council.verify_certificate(message.certificate, *place)
-        if trades.first_statement(tx, known.subject, OWN_LOG) is not None:  # else nothing to end
-            trades.keep_certificate(tx, known.subject, message.certificate)
-            trade_council.keep_decision(tx, known.subject, message.certificate)
-            new = True
+    if message.certificate is not None:
+        new |= take_certificate(tx, known, message.certificate)
     return new
 
 

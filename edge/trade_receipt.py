@@ -1,17 +1,19 @@
-"""The proof of an ended trade, from what this village holds."""
+"""Receipts of decided trades, made from what this box keeps: as a party, or as one of the seats."""
 
 import msgspec
 
 from edge import trade_council
 from edge.core import trade
-from edge.core.receipt import FORMAT, Receipt
+from edge.core.council import Certificate
+from edge.core.receipt import FORMAT, Evidence, Receipt
 from edge.errors import WrongState
 from edge.storage import trades
+from edge.storage.councils import Opened
 from edge.storage.trades import Trade
 from edge.storage.tx import View
 
 
-def receipt(view: View, known: Trade) -> Receipt:
+def of_trade(view: View, known: Trade) -> Receipt:
     """Return the proof of an ended trade; WrongState if there is none (yet)."""
     if known.certificate is None or known.to_signature is None:
         raise WrongState(
@@ -19,22 +21,37 @@ def receipt(view: View, known: Trade) -> Receipt:
             "an accepted trade is decided",
             trade_status=known.status,
         )
-    by_council = trade_council.is_for(known.terms)
     evidence = (
         trade_council.proofs(view, known.subject, known.certificate.value)
-        if by_council
+        if trade_council.is_for(known.terms)
         else trades.proofs(view, known)
     )
-    needed = set() if by_council else {known.terms.from_village}
-    if known.certificate.value == "COMMIT":
-        needed = {known.terms.from_village, known.terms.to_village}
+    signatures = known.from_signature, known.to_signature
+    return _made(known.terms, known.terms_bytes, signatures, known.certificate, evidence)
+
+
+def of_subject(view: View, opened: Opened) -> Receipt:
+    """Return the proof of a trade that this village has helped to decide; WrongState if there is
+    none (yet)."""
+    if opened.certificate is None:
+        raise WrongState("the trade is not decided yet, as far as this village knows")
+    evidence = trade_council.proofs(view, opened.id, opened.certificate.value)
+    signatures = opened.from_signature, opened.to_signature
+    return _made(opened.terms, opened.terms_bytes, signatures, opened.certificate, evidence)
+
+
+def _made(
+    terms: trade.Terms,
+    terms_bytes: bytes,
+    signatures: tuple[bytes, bytes],
+    certificate: Certificate,
+    evidence: dict[str, Evidence],
+) -> Receipt:
+    needed = set() if trade_council.is_for(terms) else {terms.from_village}
+    if certificate.value == "COMMIT":
+        needed = {terms.from_village, terms.to_village}
     if not evidence.keys() >= needed:
-        raise WrongState("the proof for a receipt has not come yet", trade_status=known.status)
+        raise WrongState("the proof for a receipt has not come yet")
     return Receipt(
-        FORMAT,
-        msgspec.Raw(known.terms_bytes),
-        known.from_signature,
-        known.to_signature,
-        known.certificate,
-        tuple(evidence.values()),
+        FORMAT, msgspec.Raw(terms_bytes), *signatures, certificate, tuple(evidence.values())
     )

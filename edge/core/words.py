@@ -1,6 +1,7 @@
 """A trade's state in plain words, for pages and terminals: whom it waits for, what is set aside or
 held, and when that comes back."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -251,9 +252,15 @@ def gives_text(terms: Terms, role: Role) -> str:
 
 def deciding_text(terms: Terms) -> str:
     """Return who decides a trade: `3 of the 4 villages A, B, C and D`."""
-    *others, last = [seat.village for seat in terms.seats]
     count = len(terms.seats)
-    return f"{quorum(count)} of the {count} villages {', '.join(others)} and {last}"
+    villages = together([seat.village for seat in terms.seats])
+    return f"{quorum(count)} of the {count} villages {villages}"
+
+
+def together(villages: Sequence[str]) -> str:
+    """Return `A`, `A and B`, `A, B and C`."""
+    *others, last = villages
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def quantity_text(quantity: Quantity) -> str:
@@ -267,6 +274,14 @@ def quantity_text(quantity: Quantity) -> str:
 def token_text(minor: int) -> str:
     """Return an amount of the token, such as `100.00 AT`."""
     return f"{names.amount_text(minor, TOKEN_DECIMALS)} {TOKEN}"
+
+
+def owed_text(balance: str) -> str:
+    """Return in words what a neighbour's clearing balance means, as people write amounts."""
+    owes, amount = balance.startswith("-"), balance.removeprefix("-")
+    if not amount.strip("0."):
+        return "even"
+    return f"it owes {amount}" if owes else f"it is owed {amount}"
 
 
 def moment(ms: int) -> datetime:
@@ -284,6 +299,14 @@ def sentence(text: str) -> str:
     """Return an error's detail as a sentence: with a capital and a full stop."""
     ended = text if text.endswith((".", "!", "?")) else f"{text}."
     return _capital(ended)
+
+
+def spoken_to(detail: str, name: str) -> str:
+    """Return what is said of somebody as it is said to them: `you do not have enough AT`."""
+    for third, second in (("does not have", "do not have"), ("has", "have")):
+        if detail.startswith(f"{name} {third} "):
+            return f"you {second}{detail.removeprefix(f'{name} {third}')}"
+    return detail
 
 
 def _capital(text: str) -> str:

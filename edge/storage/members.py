@@ -120,7 +120,7 @@ def once(tx: Tx, scope: str, id_: str, asked: bytes, do: Callable[[], bytes]) ->
         )
         return answer
     if row[0] != digest:
-        raise Conflict(f"the request id {id_} was used for something else")
+        raise Conflict("a request with this id has asked for something else before")
     return bytes(row[1])
 
 

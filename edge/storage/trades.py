@@ -165,16 +165,6 @@ def everyone(view: View, limit: int = 1_000) -> list[Trade]:
     return [_trade(row) for row in rows]
 
 
-def unended(view: View, limit: int) -> list[Trade]:
-    """Return the trades that have not ended, the one that has waited longest first."""
-    rows = view.all(
-        f"{_COLUMNS} WHERE closed = 0 AND status NOT IN ({_ENDED}) ORDER BY changed_ms, subject"
-        " LIMIT ?",
-        limit,
-    )
-    return [_trade(row) for row in rows]
-
-
 def of_member(view: View, member: int, limit: int = 100) -> list[Trade]:
     """Return a member's trades: those that have not ended first, of these the proposals of others
     last, then by latest change."""

@@ -160,6 +160,10 @@ class PeerClient:
                 raise
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 return await self._post(address, pin, request)  # a kept connection had died
+        except RuntimeError:
+            if not self._session.closed:
+                raise
+            raise Unreachable(f"{request.village} was not asked: this box is stopping") from None
         except tls.PinMismatch as mismatch:
             raise WrongPin(
                 f"at {address} answers another box than {request.village}: {mismatch.reason}"

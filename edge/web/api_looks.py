@@ -8,7 +8,7 @@ from edge.core import limits, names, receipt
 from edge.core.accounts import Asset
 from edge.core.trade import ENDED, Status
 from edge.errors import UnknownTrade
-from edge.storage import changes, listings, logs, members, movements, neighbours, swaps
+from edge.storage import changes, deciding, listings, logs, members, movements, neighbours, swaps
 from edge.storage import trades as trades_kept
 from edge.storage.changes import Position
 from edge.storage.deals import Deal
@@ -210,6 +210,11 @@ def status(view: View, call: Call[types.NoQuery]) -> steward_types.BoxStatus:
             for each in found.neighbours
         ],
         open_trades=found.open_trades,
+        deciding=found.deciding,
+        misbehaviour=[
+            steward_types.Misbehaviour(each.village, each.trade, each.subject.hex(), each.kept_ms)
+            for each in deciding.misbehaviour(view)
+        ],
     )
 
 

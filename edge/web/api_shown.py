@@ -1,8 +1,10 @@
 """What the JSON API shows of what is kept: from rows to the structs of api_types."""
 
+from edge import trade_council
 from edge.core import limits, trade
 from edge.core import listing as core_listing
 from edge.core.accounts import Asset
+from edge.core.council import quorum
 from edge.core.listing import Goods
 from edge.core.names import TOKEN_DECIMALS, amount_text
 from edge.core.trade import ENDED, Role
@@ -121,6 +123,7 @@ def _trade(view: View, found: Trade, now_ms: int) -> types.Trade:
         listing=found.listing,
         message=shown.sentence,
         steps=_steps(shown),
+        decided_by=_deciding(terms),
         has_receipt=shown.has_receipt,
         proposed_ms=found.created_ms,
         changed_ms=found.changed_ms,
@@ -144,11 +147,17 @@ def _deal(view: View, found: Deal, member: Member, village: str) -> types.Trade:
         listing=found.listing,
         message=shown.sentence,
         steps=_steps(shown),
+        decided_by=None,
         has_receipt=False,
         proposed_ms=found.created_ms,
         changed_ms=found.changed_ms,
         deadline_ms=found.deadline_minute * limits.MINUTE_MS,
     )
+
+
+def _deciding(terms: trade.Terms) -> types.Deciding:
+    seats = [seat.village for seat in terms.seats]
+    return types.Deciding(seats, quorum(len(seats)), not trade_council.is_for(terms))
 
 
 def _steps(shown: views.TradeView) -> list[types.Step]:

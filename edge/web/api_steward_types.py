@@ -27,8 +27,18 @@ class Contact(Struct, frozen=True):
     trouble: str
 
 
+class Misbehaviour(Struct, frozen=True):
+    """A village of which proof is kept that it signed two words in a trade where a seat has one."""
+
+    village: str
+    trade: str
+    subject: str
+    kept_ms: int
+
+
 class BoxStatus(Struct, frozen=True):
-    """`health` in one sentence; `reasons`: why not all is well, none if it is."""
+    """`health` in one sentence; `reasons`: why not all is well, none if it is. `deciding`: how many
+    open trades of other villages this one helps to decide; `misbehaviour`: the latest first."""
 
     village: str
     name: str
@@ -44,6 +54,8 @@ class BoxStatus(Struct, frozen=True):
     log: LogShown
     neighbours: list[Contact]
     open_trades: int
+    deciding: int
+    misbehaviour: list[Misbehaviour]
 
 
 class Line(Struct, frozen=True):

@@ -290,10 +290,19 @@ class History(Struct, frozen=True):
     next: str
 
 
+class Deciding(Struct, frozen=True):
+    """Who decides an accepted trade: `needed` of the villages in `seats`, the two that trade first.
+    If these are the `parties_alone`, one that is silent blocks it; with more villages none does."""
+
+    seats: list[str]
+    needed: int
+    parties_alone: bool
+
+
 class Trade(Struct, frozen=True):
     """A trade as one of its two members sees it. `role`: `from` if you proposed it. `offer` is what
     the proposer gives; null is the empty side of a gift. `other` is of `village`, which may be your
-    own. `steps`: what you may do now."""
+    own. `steps`: what you may do now. `decided_by` is null for a trade at home."""
 
     id: str
     role: Role
@@ -307,6 +316,7 @@ class Trade(Struct, frozen=True):
     listing: str
     message: str
     steps: list[Step]
+    decided_by: Deciding | None
     has_receipt: bool
     proposed_ms: int
     changed_ms: int

@@ -56,6 +56,18 @@ class DeclareForm(ApproveForm, frozen=True):
     amount: str = "1"
 
 
+class RetryForm(Form, frozen=True):
+    pass
+
+
+class AbandonForm(Form, frozen=True):
+    """`sure`: `yes`. `evidence`: a receipt's file, if one is brought."""
+
+    sure: str = ""
+    reason: str = ""
+    evidence: bytes = b""
+
+
 class LineForm(Form, frozen=True):
     village: str = ""
     asset: str = TOKEN

@@ -4,24 +4,20 @@ from typing import Final
 
 import msgspec
 
-from edge import desk, standing
+from edge import desk
 from edge.core import limits, words
 from edge.core.accounts import ISSUANCE, TREASURY
 from edge.core.names import TOKEN, amount_text
-from edge.core.trade import Status
 from edge.errors import UnknownMember
 from edge.health import CLOCK_TEXT, Contact, Health, clock_text, disk_text
-from edge.storage import deals, ledger, logs, members, neighbours, trades
-from edge.storage.deals import Deal
+from edge.storage import ledger, logs, members, neighbours, trades
 from edge.storage.members import Member
 from edge.storage.neighbours import Neighbour
-from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
 from edge.web import views
 from edge.web.views import Balance, Time
 
 MEMBERS_SHOWN_MAX: Final = 500
-TRADES_SHOWN_MAX: Final = 500
 ASSETS_SHOWN_MAX: Final = 1_000
 SOURCES: Final = {"register": "offered itself", "import": "from a registry file"}
 
@@ -94,26 +90,6 @@ class Neighbourhood(msgspec.Struct, frozen=True):
     neighbours: list[NeighbourView]
     candidates: list[Candidate]
     assets: list[str]
-
-
-class OpenTrade(msgspec.Struct, frozen=True):
-    """A trade as the steward sees it: no side's own. `held`: what of this village. `fee`: to this
-    village's treasury."""
-
-    id: str
-    tone: str
-    giver: str
-    gives: str
-    taker: str
-    gets: str
-    fee: str
-    sentence: str
-    waits_for: str
-    since: Time
-    proposed: Time
-    deadline: Time
-    held: str
-    reason: str
 
 
 def overview(view: View, health: Health, now_ms: int) -> Overview:
@@ -189,48 +165,6 @@ def neighbourhood(view: View, health: Health, now_ms: int) -> Neighbourhood:
     )
 
 
-def open_trades(view: View) -> list[OpenTrade]:
-    """Return what waits with neighbours, and then what waits between members of this village."""
-    return [
-        *(open_trade(each) for each in trades.unended(view, TRADES_SHOWN_MAX)),
-        *(_open_deal(view, each) for each in deals.pending(view)[:TRADES_SHOWN_MAX]),
-    ]
-
-
-def open_trade(found: Trade) -> OpenTrade:
-    """Return a trade, ended or not, as the steward sees it."""
-    terms = found.terms
-    deadline = views.local_time(terms.deadline_minute * limits.MINUTE_MS)
-    fee = terms.from_fee if found.role == "from" else terms.to_fee
-    return OpenTrade(
-        id=found.id,
-        tone=views.BADGES[found.role, found.status][1].replace("act", "wait"),
-        giver=f"{found.from_user or 'a member'} of {terms.from_village}",
-        gives=words.quantity_text(terms.offer),
-        taker=f"{found.to_user or 'a member'} of {terms.to_village}",
-        gets=words.quantity_text(terms.request),
-        fee=words.token_text(fee) if fee else "",
-        sentence=words.describe(
-            found.role,
-            found.status,
-            terms,
-            found.from_user,
-            found.to_user,
-            found.reason,
-            deadline=deadline.text,
-            yours=False,
-            told=found.told,
-            addressed=found.addressed,
-        ),
-        waits_for=standing.waits_for(found),
-        since=views.local_time(found.changed_ms),
-        proposed=views.local_time(found.created_ms),
-        deadline=deadline,
-        held=_held(found),
-        reason=found.reason,
-    )
-
-
 def _first_steps(view: View) -> list[str]:
     has_issued = ledger.counters(view, ISSUANCE, ledger.asset(view, TOKEN)).balance != 0
     done = {
@@ -241,45 +175,10 @@ def _first_steps(view: View) -> list[str]:
     return [step for step, is_done in done.items() if not is_done]
 
 
-def _open_deal(view: View, found: Deal) -> OpenTrade:
-    giver, taker = (_name(view, id_) for id_ in (found.from_member, found.to_member))
-    gives, gets = (_amount(view, *side) for side in (found.offer, found.request))
-    deadline = views.local_time(found.deadline_minute * limits.MINUTE_MS)
-    return OpenTrade(
-        id="",
-        tone="wait",
-        giver=giver,
-        gives=gives,
-        taker=taker,
-        gets=gets,
-        fee="",
-        sentence=f"Within this village. It ends by itself if {taker} has not answered by "
-        f"{deadline.text}.",
-        waits_for=taker,
-        since=views.local_time(found.changed_ms),
-        proposed=views.local_time(found.created_ms),
-        deadline=deadline,
-        held=f"{gives}, set aside" if found.offer[1] else "nothing",
-        reason="",
-    )
-
-
-def _name(view: View, member: int) -> str:
-    found = members.by_id(view, member)
-    return found.name if found else "a member"
-
-
 def _amount(view: View, code: str, amount: int) -> str:
     if not amount:
         return words.NOTHING
     return f"{amount_text(amount, ledger.asset(view, code).decimals)} {words.asset_text(code)}"
-
-
-def _held(found: Trade) -> str:
-    what = words.gives_text(found.terms, found.role)
-    if found.status in (Status.ACCEPTED, Status.HELD):
-        return f"{what}, held until it has ended"
-    return f"{what}, set aside" if found.reserved else "nothing"
 
 
 def _treasury(view: View) -> list[str]:
@@ -315,12 +214,9 @@ def _neighbour(
 
 
 def _standing(line: desk.Line) -> Standing:
-    owes, amount = line.balance.startswith("-"), line.balance.removeprefix("-")
-    balance = f"it owes {amount}" if owes else f"it is owed {amount}"
-    even = not amount.strip("0.")
     return Standing(
         words.asset_text(line.asset),
-        "even" if even else balance,
+        words.owed_text(line.balance),
         line.on_hold,
         line.line,
         line.room,

@@ -144,6 +144,11 @@ def parse(body: bytes, kind: type[F]) -> F:
         raise InvalidInput(f"not a form of this page: {str(error)[:200]}") from None
     if len(fields) != len(pairs):
         raise InvalidInput("not a form of this page: a field is there twice")
+    return with_id(form)
+
+
+def with_id(form: F) -> F:
+    """Return the form, if its id is one of ours or it has none. Raises InvalidInput."""
     if form.form and not _FORM_ID.fullmatch(form.form):
         raise InvalidInput("not a form of this page: it has another id")
     return form

@@ -9,9 +9,9 @@ import msgspec
 from aiohttp import web
 
 from edge import trade_escrow
-from edge.core import trade
+from edge.core import trade, words
 from edge.core.trade import ENDED, Proposal, Status
-from edge.errors import BoxError, Conflict, InvalidInput
+from edge.errors import BoxError, Conflict, InvalidInput, Refused
 from edge.health import Health
 from edge.storage import members, trades
 from edge.storage.members import Member
@@ -83,7 +83,11 @@ class Handlers:
             sessions.check_still(tx, member)
             return members.once(tx, scope, id_, asked, lambda: do(tx))
 
-        return await self._runner.write(write)
+        try:
+            return await self._runner.write(write)
+        except Refused as error:
+            error.detail = words.spoken_to(error.detail, member.name)
+            raise
 
     async def _propose(
         self, member: Member, id_: str, asked: bytes, proposal: Proposal, fee: int

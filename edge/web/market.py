@@ -43,7 +43,7 @@ NOBODY: Final = 0  # no member has this id
 
 class Card(msgspec.Struct, frozen=True):
     """A listing as the market shows it. `unit_price` is for one, empty for a gift; `by` is who
-    listed it, for members of the same village only."""
+    listed it, for members of the same village only. `is_out`: who offers it has none just now."""
 
     path: str
     side: str
@@ -56,6 +56,7 @@ class Card(msgspec.Struct, frozen=True):
     here: bool
     by: str
     mine: bool
+    is_out: bool
     listed: Time
     ends: Time
 
@@ -391,6 +392,7 @@ class Market(Handlers):
             here=here,
             by=lister.name if lister else "",
             mine=member is not None and found.member == member.id,
+            is_out=market.is_out(view, found),
             listed=views.local_time(found.listed_ms),
             ends=views.local_time(found.ends_minute * limits.MINUTE_MS),
         )

@@ -23,6 +23,7 @@ from edge.transport import problems
 from edge.transport.signed import check_depth, read_body
 from edge.web import forms, member_trade, sessions, views
 from edge.web.api import Api, challenge
+from edge.web.desk_trades import TradeDesk
 from edge.web.feed import Events, Feed
 from edge.web.forms import Form, PayForm, ProposeForm, SignInForm
 from edge.web.frame import JSON, WAIT_S, Frame, is_for_programs, status_of
@@ -61,6 +62,7 @@ def make_page(shop: Shop) -> web.Application:
         WalletPages(shop, frame, door),
         Market(shop, frame),
         Desk(shop, frame),
+        TradeDesk(shop, frame),
         TokenPages(shop, frame, feed),
         Events(shop, frame, feed),
         Api(shop, frame, feed),

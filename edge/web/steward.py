@@ -14,7 +14,7 @@ from edge import desk, peering, steward
 from edge.core import invitation, limits, names, words
 from edge.core.names import TOKEN
 from edge.errors import BoxError, Forbidden, PeerError, Refused, Unreachable, WrongState
-from edge.storage import members, trades
+from edge.storage import members
 from edge.storage.members import Member
 from edge.storage.tx import Tx
 from edge.web import desk_views, views
@@ -75,8 +75,6 @@ class Desk(Handlers):
             web.post(f"{NEIGHBOURS}/line", self.line),
             web.post(f"{NEIGHBOURS}/invite", self.invite),
             web.post(f"{NEIGHBOURS}/join", self.join),
-            web.get("/desk/trades", self.trades),
-            web.get("/desk/trades/{id:[0-9a-f]{16}}", self.trade),
         ]
 
     # Looking
@@ -102,18 +100,6 @@ class Desk(Handlers):
     async def neighbours(self, request: web.Request) -> web.Response:
         """GET /desk/neighbours"""
         return await self._neighbours(request, await self._member(request), {})
-
-    async def trades(self, request: web.Request) -> web.Response:
-        """GET /desk/trades: those that have not ended."""
-        member = await self._member(request)
-        shown = await self._runner.read(desk_views.open_trades)
-        return await self._page(request, member, "desk-trades.html", {"trades": shown})
-
-    async def trade(self, request: web.Request) -> web.Response:
-        """GET /desk/trades/{id}"""
-        member, id_ = await self._member(request), request.match_info["id"]
-        shown = await self._runner.read(lambda view: desk_views.open_trade(trades.named(view, id_)))
-        return await self._page(request, member, "desk-trade.html", {"trade": shown})
 
     # Members
 
@@ -265,16 +251,18 @@ class Desk(Handlers):
         do: Callable[[Tx], str],
         show: Show,
         place: str,
+        then: Callable[[], None] = lambda: None,
     ) -> web.Response:
         """Do what a form asks, once, and say so on the page at `place`; `do` returns what it says.
-        If it is refused, `show` the page with the form again."""
+        `then` follows once it is stored. If it is refused, `show` the page with the form again."""
         asked = form.asked
         if isinstance(form, PinForm):
             asked = form.asked_with(self._shop.session_key)
         try:
             await self._once(member, f"desk:{form.form}", asked, lambda tx: do(tx).encode())
-        except Refused as error:
+        except (Refused, PeerError) as error:
             return await self._back(request, member, form, error, show)
+        then()
         raise web.HTTPSeeOther(f"{place}?done={form.form}#done")
 
     async def _back(

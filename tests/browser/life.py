@@ -148,6 +148,10 @@ PAGES: Final = (
     Shown("desk-invitation", "alice", "/desk/neighbours", _sending("Make an invitation")),
     Shown("desk-trades", "alice", "/desk/trades"),
     Shown("desk-trade", "alice", "{desk_trade}"),
+    Shown("desk-trade-again", "alice", "{desk_trade}", _sending("Try again")),
+    Shown("desk-trade-done", "alice", "/desk{done}"),
+    Shown("desk-trades-ended", "alice", "/desk/trades?show=ended"),
+    Shown("desk-trades-none", "alice", "/desk/trades?show=deciding"),
     Shown("error-not-a-steward", "carol", "/desk"),
     Shown("home-new-member", "dana", "/"),
     Shown("home-bob", "bob", "/"),
@@ -157,6 +161,7 @@ PAGES: Final = (
 )  # fmt: skip
 # What needs the other box to be away: last, for it does not come back.
 BOUND: Final = Shown("trade-bound", "bob", "{waiting_there}", _waiting)
+BOUND_DESK: Final = Shown("desk-trade-bound", "bob", "/desk{waiting_there}")
 
 
 @asynccontextmanager

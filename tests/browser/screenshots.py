@@ -8,7 +8,7 @@ from typing import Final
 
 from playwright.async_api import Browser, Page
 
-from tests.browser.life import BOUND, PAGES, Life, Shown, lived_in
+from tests.browser.life import BOUND, BOUND_DESK, PAGES, Life, Shown, lived_in
 from tests.browser.villages import SCHEMES, chromium, sign_in, window
 
 SIZES: Final = {"phone": {"width": 360, "height": 740}, "screen": {"width": 1_200, "height": 800}}
@@ -26,7 +26,8 @@ async def run(folder: Path, names: list[str]) -> None:
                     await _write(folder, life, browser, pages, shown)
             if not names or BOUND.name in names:
                 life.two.missouri.box.kill()
-                await _write(folder, life, browser, pages, BOUND)
+                for shown in (BOUND, BOUND_DESK):
+                    await _write(folder, life, browser, pages, shown)
 
 
 async def _write(

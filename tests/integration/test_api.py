@@ -119,7 +119,8 @@ def test_document_is_openapi_and_has_every_operation() -> None:
 
 
 COUNTS: Final = frozenset(
-    "record records_held decimals open_trades size cosigned_size cosigners status".split()
+    "record records_held decimals open_trades deciding needed size cosigned_size cosigners"
+    " status".split()
 )
 AMOUNTS: Final = frozenset("amount balance on_hold available limit line room fee quantity".split())
 
@@ -216,6 +217,8 @@ async def test_every_operation(two: Two) -> None:
     assert settled["status"] == "SETTLED"
     ours = await use(alice, "GET /trades/{id}", id=proposed["id"])
     assert (ours["status"], ours["has_receipt"], ours["ended"]) == ("SETTLED", True, True)
+    seats = [MISSOURI, CALIFORNIA]
+    assert ours["decided_by"] == {"seats": seats, "needed": 2, "parties_alone": True}
     proof = await alice.get(f"/trades/{proposed['id']}/receipt")
     assert receipt.decode(proof.body).certificate.value == "COMMIT"
     await use(alice, "GET /trades/{id}/receipt", id=proposed["id"])
@@ -278,7 +281,7 @@ async def test_every_operation(two: Two) -> None:
 
     # A steward's.
     status = await use(alice, "GET /steward/status")
-    assert status["village"] == MISSOURI
+    assert (status["village"], status["deciding"], status["misbehaviour"]) == (MISSOURI, 0, [])
     assert status["log"]["newest_ms"] == two.a.now_ms - two.a.now_ms % limits.MINUTE_MS
     [heard] = [each for each in status["neighbours"] if each["village"] == CALIFORNIA]
     await use(alice, "POST /steward/members", {"name": "Dora", "pin": "123456"})
@@ -427,6 +430,7 @@ async def test_idempotency(two: Two) -> None:
     ):
         other = await two.alice.post(path, body, key="cheese-1")
         assert (other.status, other.slug) == (409, "conflict")
+        assert other.json["detail"] == "a request with this id has asked for something else before"
     other = await two.carol.post("/payments", {**ALICE_PAYS, "to": "Alice"}, key="cheese-1")
     assert other.status == 201, "a key is of one member"
     assert (await two.alice.post("/payments", ALICE_PAYS)).json != first.json

@@ -287,7 +287,7 @@ async def test_a_form_is_done_once(two: Two, alice: Browser) -> None:
         assert done_of(alice.text) == "Dora is a member now."
     await alice.post("/desk/members/add", fields | {"pin": "4321"})
     assert alice.status == 409
-    assert "was used for something else" in error_of(alice.text)
+    assert "has asked for something else before" in error_of(alice.text)
     assert alice.hidden("/desk/members/add")["form"] != fields["form"]
     await alice.get("/desk/members")
     fields = alice.hidden("/desk/members/issue") | {"payee": "Dora", "amount": "5"}
@@ -651,7 +651,7 @@ async def test_what_waits_between_members(two: Two, alice: Browser) -> None:
     )
     shown = text_of(await alice.get("/desk/trades"))
     assert "Alice offers 2.00 AT for 1 Goat Milk of Carol Waits for Carol Since" in shown
-    assert "Held here 2.00 AT, set aside Within this village." in shown
+    assert "Held here 2.00 AT, set aside Within this village. It ends by itself" in shown
 
 
 async def test_an_ended_trade_waits_for_nobody(two: Two, alice: Browser) -> None:

@@ -12,7 +12,8 @@ from edge.core.words import describe
 from edge.errors import Malformed
 from edge.storage import audit, ledger, trades
 from edge.storage.trades import Trade
-from edge.web import desk_views, views
+from edge.web import views
+from edge.web.desk_trade_views import Asked, gather
 from edge.web.views import TradeView
 from tests.integration.liar import (
     HUNDRED,
@@ -120,7 +121,7 @@ def test_one_that_is_kept_from_before_shuts_no_page(
     assert [each.id for each in home.trades] == [known.id]
     assert "9575" in home.trades[0].sentence
     assert "9575" in str(commands.trade_shown(known)["message"])
-    assert len(honest.look(desk_views.open_trades)) == 1
+    assert len(honest.look(lambda view: gather(view, Asked())).rows) == 1
     assert honest.now(trade_escrow.expire) == 0
     liar.say(liar.about(known))
     liar.say(liar.about(known, withdrawn="cancelled"))

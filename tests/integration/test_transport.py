@@ -587,6 +587,14 @@ async def test_connection_refused(california: Village, make: Make) -> None:
     assert type(caught.value) is Unreachable
 
 
+async def test_a_box_that_is_stopping_asks_nobody(california: Village, make: Make) -> None:
+    client = make()
+    await client.exchange(CALIFORNIA, PATH, BODY)
+    await client.close()
+    with pytest.raises(Unreachable, match="was not asked: this box is stopping"):
+        await client.exchange(CALIFORNIA, PATH, BODY)
+
+
 async def test_no_address(make: Make) -> None:
     with pytest.raises(Unreachable, match="no known address"):
         await make(Endpoint((), bytes(32))).exchange(CALIFORNIA, PATH, BODY)

@@ -542,7 +542,7 @@ async def test_goods_are_declared_and_used_up(pair: Pair, alice: Browser) -> Non
         ("declare", {"asset": "Flour", "amount": "0"}, 400, "more than zero"),
         ("declare", {"asset": "<b>", "amount": "1"}, 400, "is not an asset"),
         ("declare", {"asset": "Flour", "amount": "0.0001"}, 400, "too many decimals"),
-        ("consume", {"asset": "Flour", "amount": "3"}, 422, "Alice does not have enough Flour"),
+        ("consume", {"asset": "Flour", "amount": "3"}, 422, "You do not have enough Flour"),
         ("consume", {"asset": "AT", "amount": "3"}, 400, "AT is not a resource"),
         ("consume", {"asset": "Gold", "amount": "3"}, 404, "not in this village's catalogue"),
     ],

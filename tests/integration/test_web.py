@@ -337,7 +337,7 @@ async def test_a_form_does_not_do_two_things(pair: Pair, alice: Browser) -> None
 @pytest.mark.parametrize(
     ("change", "status", "says"),
     [
-        ({"amount": "500.01"}, 422, "Alice does not have enough AT."),
+        ({"amount": "500.01"}, 422, "You do not have enough AT."),
         ({"amount": "0"}, 400, "The amount of AT must be more than zero."),
         ({"amount": "-5"}, 400, "'-5' is not an amount of AT"),
         ({"amount": "1.234"}, 400, "'1.234' has too many decimals"),
@@ -623,7 +623,7 @@ async def test_a_neighbour_out_of_reach(
 @pytest.mark.parametrize(
     ("change", "status", "says"),
     [
-        ({"give_amount": "500.01"}, 422, "Alice does not have enough AT."),
+        ({"give_amount": "500.01"}, 422, "You do not have enough AT."),
         ({"give_amount": "nothing"}, 400, "is not an amount of AT"),
         ({"get_amount": "1.5"}, 400, "Solar Panel has no decimals"),
         ({"get_asset": "Unobtainium"}, 404, "UNOBTAINIUM"),

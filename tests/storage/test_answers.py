@@ -40,7 +40,7 @@ def test_an_answer_is_given_for_thirty_days(village: Village) -> None:
     village.now_ms += members.ANSWERS_KEPT_MS - limits.MINUTE_MS
     village.write(trade_escrow.expire)
     assert ask(village, "cheese") == first
-    with pytest.raises(Conflict, match="was used for something else"):
+    with pytest.raises(Conflict, match="has asked for something else before"):
         ask(village, "cheese", asked=b"pay more")
     village.now_ms += 2 * limits.MINUTE_MS
     village.write(trade_escrow.expire)

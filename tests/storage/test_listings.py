@@ -641,6 +641,25 @@ def test_only_who_listed_it_takes_it_back(village: Village) -> None:
         village.write(lambda tx: market.take_back(tx, alice, id_))
 
 
+def test_what_its_maker_has_none_of_just_now_is_not_asked_for(village: Village) -> None:
+    id_ = list_goods(village, Ask("offer", "Flour", "2.5", price="3.33"))
+    wanted = list_goods(village, Ask("want", "Flour", "900", price="3.33"))
+
+    def is_out(of: str) -> bool:
+        return market.is_out(village.view, listings.named(village.view, HERE, of))
+
+    village.write(lambda tx: desk.consume(tx, "Alice", "Flour", "19"))
+    assert not is_out(id_)
+    with pytest.raises(WrongState, match="has not that much of it just now"):
+        answering(village.view, HERE, id_, "1.001")
+    assert answering(village.view, HERE, id_, "1").request == ("FLOUR", "1.000")
+    village.write(lambda tx: desk.consume(tx, "Alice", "Flour", "1"))
+    assert (is_out(id_), is_out(wanted)) == (True, False)
+    with pytest.raises(WrongState, match="has none of it just now"):
+        answering(village.view, HERE, id_, "1")
+    assert answering(village.view, HERE, wanted, "1").offer == ("FLOUR", "1.000")
+
+
 def test_a_proposal_that_answers_a_listing(village: Village) -> None:
     id_ = list_goods(village, Ask("offer", "Flour", "2.5", price="3.33"))
     made = answering(village.view, HERE, id_, "0.001")

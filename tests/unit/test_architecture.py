@@ -23,10 +23,12 @@ ROOT: Final = Path(__file__).parents[2]
 LEVELS: Final = (
     ("edge.__main__",),
     ("edge.cli",),
+    ("edge.cli_trades",),
     ("edge.demo", "edge.asked"),
     ("edge.app",),
     ("edge.web", "edge.transport.routes", "edge.commands", "edge.shown"),
     ("edge.control", "edge.steward"),
+    ("edge.abandon",),
     (
         "edge.federation_client",
         "edge.federation_hub",

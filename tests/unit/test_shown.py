@@ -75,6 +75,28 @@ STATUS = {
         }
     ],
     "open_trades": 1,
+    "deciding": 3,
+    "misbehaviour": [
+        {
+            "village": "ose-ohio-001",
+            "trade": "0123456789abcdef",
+            "subject": "01" * 32,
+            "kept": 1_760_000_000,
+        }
+    ],
+}
+SUBJECT = {
+    "id": "0123456789abcdef",
+    "trade_id": "a1b2",
+    "from_village": "ose-missouri-001",
+    "to_village": "ose-california-001",
+    "offer": {"AT": "100.00"},
+    "request": {"SOLAR-PANEL": "1"},
+    "subject": "01" * 32,
+    "deadline": 1_760_000_000,
+    "opened_ms": 1_760_000_000_000,
+    "decided": "",
+    "message": "Not decided yet.",
 }
 
 
@@ -104,12 +126,51 @@ def test_trades() -> None:
     assert len(list(shown.trades([TRADE, TRADE]))) == 4
 
 
+def test_trades_of_others() -> None:
+    first, second = shown.trades([SUBJECT])
+    assert first == (
+        "0123456789abcdef  OPEN      ose-missouri-001 gives 100.00 AT"
+        " for 1 Solar Panel of ose-california-001"
+    )
+    assert second.strip() == "opened 2025-10-09 08:53:20 UTC. Not decided yet."
+    first, _ = shown.one_trade(SUBJECT | {"decided": "ABORT"})
+    assert "  ABORT     ose" in first
+
+
+def test_a_trade_in_full() -> None:
+    seat = {
+        "village": "ose-texas-001",
+        "here": False,
+        "party": False,
+        "statement": "",
+        "is_proven": False,
+        "voted": "",
+        "last_contact_ms": 0,
+    }
+    stands = {
+        "waits_for": "the box of ose-texas-001",
+        "since_ms": 1_760_000_000_000,
+        "seats": [seat],
+        "round": -1,
+        "decided": "",
+        "evidence": "no hold of ose-texas-001 yet",
+        "absent_from_ms": 1_760_000_060_000,
+    }
+    text = "\n".join(shown.trade_in_full(SUBJECT | {"standing": stands}))
+    for said in (
+        "waits for the box of ose-texas-001, since 2025-10-09 08:53:20 UTC",
+        "held here: no hold of ose-texas-001 yet",
+        "a hold may be said to be absent from 2025-10-09 08:54:20 UTC on",
+    ):
+        assert said in text
+
+
 def test_peers() -> None:
     text = "\n".join(shown.peers(PEERS))
     for said in (
         "10.0.0.2:7440, t.example:7440",
         "last contact never; 5 of its records here, 7 of ours there; open trades: 2",
-        "AT: balance -5.00, on hold 1.00, line 1000.00, room 994.00",
+        "AT: it owes 5.00, on hold 1.00, line 1000.00, room 994.00",
         "no new trades with it: it has signed two logs",
         "ose-ohio-001  Ohio  has offered itself (register)",
     ):
@@ -135,12 +196,16 @@ def test_status() -> None:
         "its clock is 3600 s from this one",
         "no new trades with it: it has signed two logs",
         "2025-10-09 08:53:20 UTC",
+        "deciding    3 open trades of other villages",
+        "misbehaved  ose-ohio-001 in trade 0123456789abcdef",
     ):
         assert said in text
     log = {"size": 1, "root": "ff", "time": 0, "cosigned_size": 0, "cosigned_by": []}
     calm = STATUS | {
         "log": log,
         "neighbours": [],
+        "deciding": 0,
+        "misbehaviour": [],
         "federation_url": "",
         "serving": False,
     }

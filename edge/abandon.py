@@ -1,0 +1,108 @@
+"""Giving up a trade, as a steward: at once while nobody here is bound by it, later only with the
+decision itself, which somebody brings as a receipt. There is no force, and no clock."""
+
+from typing import Final
+
+from edge import standing, trade_escrow
+from edge.core import names, receipt, trade
+from edge.core.receipt import Receipt
+from edge.core.trade import ENDED, HOW_IT_STANDS, Event, Status
+from edge.core.words import moment, together, when
+from edge.errors import BadProof, WrongState
+from edge.storage import councils, holds, neighbours, trades
+from edge.storage.deals import Deal
+from edge.storage.swaps import Swap
+from edge.storage.trades import Trade
+from edge.storage.tx import Tx, View
+
+BOUND: Final = frozenset({Status.ACCEPTED, Status.HELD})
+
+
+def read_evidence(file: bytes) -> Receipt:
+    """Return a receipt that holds, whatever it is of. Raises InvalidInput, BadProof."""
+    found = receipt.decode(file.rstrip(b"\n"))
+    receipt.verify(found)
+    return found
+
+
+def abandon(
+    tx: Tx, known: Swap, by: str, reason: str = "", evidence: Receipt | None = None
+) -> Trade:
+    """End a trade on this village's side, if that may be; return it as it is then.
+
+    `by`: the steward, in words. `evidence` is a receipt that holds (`read_evidence`): with it the
+    trade ends as it was decided, along the way on which a neighbour's word of the decision does.
+    Raises WrongState, which says what can be done; BadProof for evidence of something else.
+    """
+    if isinstance(known, Deal):
+        raise WrongState(
+            "a trade within the village binds nobody until it is done: the two members end it, or "
+            "`trade cancel` does, and it ends by itself after its deadline"
+        )
+    if known.status in ENDED:
+        raise WrongState(
+            f"the trade {HOW_IT_STANDS[known.status]}: nothing is set aside or held for it",
+            trade_status=known.status,
+        )
+    if evidence is not None:
+        _check_subject(known, evidence)
+    if known.status is Status.PENDING:
+        return _withdraw(tx, known, by, names.note_text(reason), evidence)
+    if evidence is None:
+        raise WrongState(why_not(tx, known), trade_status=known.status)
+    return _end(tx, known, evidence)
+
+
+def why_not(view: View, known: Trade) -> str:
+    """Return why a bound trade is not given up without evidence, whom it waits for, and what can be
+    done about that."""
+    stands = standing.of(view, known)
+    others = together([seat.village for seat in stands.seats if not seat.here])
+    absent = (
+        f" If a hold stays away, the seats may say so from {when(moment(stands.absent_from_ms))} "
+        "on, and what is held comes back."
+        if stands.absent_from_ms
+        else ""
+    )
+    return (
+        "this village is bound by it, and neither a clock nor a steward ends that: only the "
+        f"decision does. It waits for {stands.waits_for}. Ask the stewards of {others} if their "
+        f"boxes run, and try again.{absent} If one of them has the decision, the receipt that it "
+        "exports brings it here as a file: that is evidence"
+    )
+
+
+def _check_subject(known: Trade, evidence: Receipt) -> None:
+    """Raise BadProof for the receipt of another trade."""
+    subject = trade.subject_of(bytes(evidence.terms))
+    if subject != known.subject:
+        raise BadProof(f"the file is the receipt of another trade, {trade.id_of(subject)}")
+
+
+def _withdraw(tx: Tx, known: Trade, by: str, reason: str, evidence: Receipt | None) -> Trade:
+    """End what nobody here is bound by: an own proposal, or one that waits for an answer."""
+    if evidence is not None and evidence.certificate.value == "COMMIT":
+        raise WrongState(
+            "the file proves that this trade was carried out, and this box knows of no hold of its "
+            "own: it was set back to an old copy",
+            trade_status=known.status,
+        )
+    person = known.from_user if known.role == "from" else known.to_user
+    did = "withdrew" if known.role == "from" else "declined"
+    said = f"{by} {did} it for {person or 'a member'}"
+    event = Event.CANCEL if known.role == "from" else Event.REJECT
+    because = reason.rstrip(".")
+    ended = trades.advance(tx, known, event, f"{said}: {because}" if because else said)
+    holds.free(tx, known)
+    return ended
+
+
+def _end(tx: Tx, known: Trade, evidence: Receipt) -> Trade:
+    trade_escrow.take_certificate(tx, known, evidence.certificate)
+    opened = councils.find(tx, known.subject)
+    if opened is not None:  # so that this box can make the receipt, too
+        for each in evidence.evidence:
+            statement = receipt.statement_of(each, known.terms, known.terms_bytes)
+            councils.keep_proof(tx, councils.held(tx, opened), each, statement)
+    trade_escrow.advance_all(tx, neighbours.named(tx, known.neighbour), [known.subject])
+    return trades.by_subject(tx, known.subject)

@@ -1,0 +1,91 @@
+"""Trades of others that this village helps to decide, and seats' misbehaviour, as stewards look at
+them."""
+
+from typing import Final
+
+import msgspec
+
+from edge.core import trade
+from edge.errors import UnknownTrade
+from edge.storage import councils, facts
+from edge.storage.councils import Opened
+from edge.storage.tx import View
+
+Place = tuple[int, bytes]  # of the last one seen: when it was opened, and its subject
+_OTHERS: Final = "instr(' ' || parties || ' ', ' ' || ?1 || ' ') = 0"  # this village is no party
+MISBEHAVIOUR_SHOWN_MAX: Final = 100
+
+
+class Misbehaviour(msgspec.Struct, frozen=True):
+    """That a village has signed two words of which a seat may sign only one; both are kept."""
+
+    village: str
+    subject: bytes
+    kept_ms: int
+
+    @property
+    def trade(self) -> str:
+        """The trade's id."""
+        return trade.id_of(self.subject)
+
+
+def page(
+    view: View,
+    limit: int,
+    before: Place | None = None,
+    decided: bool | None = None,
+    village: str = "",
+) -> list[Opened]:
+    """Return at most `limit` subjects of others that this village has a seat in, the latest opened
+    first; `decided`: only those that are, or are not, as far as this village knows; `village`: only
+    of that party."""
+    which = {None: "", True: " AND certificate IS NOT NULL", False: " AND certificate IS NULL"}
+    rows = view.all(
+        f"SELECT subject FROM subject WHERE {_OTHERS}{which[decided]}"  # noqa: S608
+        " AND (?2 = '' OR instr(' ' || parties || ' ', ' ' || ?2 || ' '))"
+        " AND (opened_ms, subject) < (?, ?) ORDER BY opened_ms DESC, subject DESC LIMIT ?",
+        _own(view),
+        village,
+        *(before or (1 << 62, b"")),
+        limit,
+    )
+    return [councils.named(view, row[0]) for row in rows]
+
+
+def count_undecided(view: View) -> int:
+    """Count the subjects of others that wait for their seats."""
+    sql = f"SELECT count(*) FROM subject WHERE {_OTHERS} AND certificate IS NULL"  # noqa: S608
+    count: int = view.one(sql, _own(view))[0]
+    return count
+
+
+def named(view: View, id_: str) -> Opened:
+    """Return the subject of others whose id is, or begins with, `id_`. Raises UnknownTrade, also if
+    there are several."""
+    digits = id_.lower()
+    found = []
+    if 4 <= len(digits) <= 64 and all(c in "0123456789abcdef" for c in digits):
+        found = view.all(
+            f"SELECT subject FROM subject WHERE {_OTHERS}"  # noqa: S608
+            " AND subject BETWEEN ? AND ? LIMIT 2",
+            _own(view),
+            bytes.fromhex(digits.ljust(64, "0")),
+            bytes.fromhex(digits.ljust(64, "f")),
+        )
+    if len(found) != 1:
+        raise UnknownTrade(f"there is {'more than one' if found else 'no'} trade {id_[:64]!r} here")
+    return councils.named(view, found[0][0])
+
+
+def misbehaviour(view: View, limit: int = MISBEHAVIOUR_SHOWN_MAX) -> list[Misbehaviour]:
+    """Return what is kept of it, the latest first."""
+    rows = view.all(
+        "SELECT village, subject, kept_ms FROM misbehaviour"
+        " ORDER BY kept_ms DESC, subject, village LIMIT ?",
+        limit,
+    )
+    return [Misbehaviour(*row) for row in rows]
+
+
+def _own(view: View) -> str:
+    return facts.read(view, "village_id") or ""
