@@ -6,12 +6,13 @@ from typing import Final
 
 import msgspec
 
-from edge import desk, market, peering, standing, steward, trade_escrow
+from edge import desk, market, misbehaviour, peering, standing, steward, trade_escrow
 from edge.control import (
     AnyCommand,
     AssetApprove,
     Consume,
     Declare,
+    ExportMisbehaviour,
     ExportReceipt,
     ExportRegistry,
     ExportTrades,
@@ -39,6 +40,7 @@ from edge.core import invitation, limits, names, receipt, registry, trade, words
 from edge.errors import Refused, WrongState
 from edge.steward import Box
 from edge.storage import deals, facts, ledger, logs, members, neighbours, swaps, trades
+from edge.storage import misbehaviour as kept
 from edge.storage.deals import Deal
 from edge.storage.members import Member
 from edge.storage.swaps import Swap
@@ -88,10 +90,17 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
             return [swap_shown(view, found) for found in swaps.everyone(view)]
         case Status():
             return msgspec.to_builtins(box.health(view))
+    return _export(view, command)
+
+
+def _export(view: View, command: AnyCommand) -> object:
+    match command:
         case ExportRegistry():
             return registry.encode_list(peering.listed(view)).decode()
         case ExportTrades():
             return [trade_public(found) for found in trades.everyone(view, limit=100_000)]
+        case ExportMisbehaviour():
+            return misbehaviour.export(view).decode()
         case ExportReceipt():
             found = swaps.named(view, command.trade)
             if isinstance(found, Deal):
@@ -367,6 +376,7 @@ def _neighbours(view: View) -> list[dict[str, object]]:
             "last_contact": each.last_contact_ms // 1000,
             "open_trades": trades.count_open(view, neighbour=each.village),
             "trouble": each.trouble,
+            "misbehaviour": [found.text for found in kept.of(view, each.village, each.key)],
             "lines": msgspec.to_builtins(desk.lines(view, each.village)),
         }
         for each in neighbours.everyone(view)

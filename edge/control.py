@@ -158,6 +158,10 @@ class ExportReceipt(Command, frozen=True, tag="export receipt"):
     trade: str
 
 
+class ExportMisbehaviour(Command, frozen=True, tag="export misbehaviour"):
+    pass
+
+
 class ImportRegistry(Command, frozen=True, tag="import registry"):
     file: str
 
@@ -187,6 +191,7 @@ AnyCommand = (
     | ExportRegistry
     | ExportTrades
     | ExportReceipt
+    | ExportMisbehaviour
     | ImportRegistry
 )
 _decoder: "msgspec.json.Decoder[AnyCommand]" = msgspec.json.Decoder(AnyCommand)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from edge import misbehaviour
 from edge.core import limits, messages, registry, trade
 from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
 from edge.errors import BoxError, ForkedLog, Malformed, UnknownVillage
@@ -319,6 +320,7 @@ def compose(
         listings_have=neighbour.listings_have,
         listings=tuple(listings.changed(view, own.village_id, neighbour.knows_listings)),
         councils=(*unknown, *(each for each, _ in councils)),
+        misbehaviour=misbehaviour.speak(view, village),
     )
     rows = tuple((_subject(each), changed_ms) for each, changed_ms in spoken)
     told = tuple((each.subject, changed_ms) for each, changed_ms in councils)
@@ -354,6 +356,7 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     neighbour = neighbours.named(tx, neighbour.village)
     moved = subjects.receive(tx, neighbour, message.subjects)
     subjects.receive_council(tx, neighbour, message.councils, cosigned)
+    misbehaviour.receive(tx, neighbour, message.misbehaviour)
     spoken = {subject for subject, _ in said.rows} if said else set()
     heard = dict.fromkeys(_subject(each) for each in message.subjects)
     about = tuple(each for each in heard if each in moved or each not in spoken)

@@ -8,12 +8,13 @@ import msgspec
 from edge import __version__
 from edge.appliance.health import ClockState, Disk
 from edge.core import limits, note, records, words
-from edge.storage import facts, logs, neighbours, trades
+from edge.storage import facts, logs, misbehaviour, neighbours, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, View
 
 SILENCE_S_MAX = 900
 BEATS_MISSED_MAX = 3
+MISBEHAVIOUR_SHOWN_MAX = 20
 ALL_WELL = "All is well."
 CLOCK_TEXT: Final[dict[ClockState, str]] = {
     "synchronized": "set by a time service",
@@ -62,6 +63,17 @@ class Contact(msgspec.Struct, frozen=True):
     trouble: str
 
 
+class Misbehaviour(msgspec.Struct, frozen=True):
+    """What a village has done against the rules of councils; `source`: the neighbour that brought
+    the proof, empty if it was found here; `time`: when, in seconds of UTC."""
+
+    village: str
+    what: str
+    subject: str
+    source: str
+    time: int
+
+
 class Health(msgspec.Struct, frozen=True):
     """`reasons`: why not all is well; none if it is."""
 
@@ -79,6 +91,7 @@ class Health(msgspec.Struct, frozen=True):
     log: OwnLog
     neighbours: list[Contact]
     open_trades: int
+    misbehaviour: list[Misbehaviour]  # the newest first
 
 
 def gather(view: View, now: Now) -> Health:
@@ -103,6 +116,12 @@ def gather(view: View, now: Now) -> Health:
         log=own_log(view, everyone),
         neighbours=contacts,
         open_trades=sum(trades.count_open(view, neighbour=each.village) for each in everyone),
+        misbehaviour=[
+            Misbehaviour(
+                found.village, found.text, found.subject.hex(), found.source, found.kept_ms // 1000
+            )
+            for found in misbehaviour.everything(view, MISBEHAVIOUR_SHOWN_MAX)
+        ],
     )
 
 

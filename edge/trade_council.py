@@ -20,7 +20,7 @@ from edge.core.messages import (
 )
 from edge.core.receipt import Evidence
 from edge.errors import BadProof, Malformed, PeerError, WrongState
-from edge.storage import councils, logs, neighbours, trades
+from edge.storage import councils, logs, misbehaviour, neighbours, trades
 from edge.storage.councils import Opened
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
@@ -93,6 +93,8 @@ def why_no_seat(view: Tx, known: Neighbour, *parties: str) -> str:
     can."""
     if known.trouble:
         return f"{known.village} is to decide with others, and is not trusted: {known.trouble}"
+    if misbehaviour.is_proven(view, known.village, known.key):
+        return f"{known.village} is to decide with others, and has broken the rules of councils"
     if not set(parties) <= set(known.entry.trusted_villages):
         return f"{known.village} is to decide with others, and is not a neighbour of both villages"
     if view.stamp_ms - known.last_contact_ms > limits.WINDOW_S_DEFAULT * 1000:

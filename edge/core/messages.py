@@ -90,6 +90,16 @@ class CouncilMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate: Certificate | None = None
 
 
+class Proofs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Proofs of misbehaviour that the sender passes on, numbered by it: `said`, up to `number`, and
+    the number up to which it has heard the receiver's, `have`. One that does not hold is passed
+    over."""
+
+    have: int
+    number: int
+    said: tuple[msgspec.Raw, ...] = ()
+
+
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sync and trade between two neighbours, each way.
 
@@ -97,6 +107,7 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `entry_stamp_ms`: stamp of the receiver's registry entry that the sender knows.
     `listings_have`: version of the receiver's listings that the sender keeps; `listings`: the
     sender's that have changed since the version that the receiver has said, oldest change first.
+    `misbehaviour` is left out while there is none to speak of.
     """
 
     protocol: int
@@ -111,6 +122,7 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listings_have: int = 0
     listings: tuple[Listing, ...] = ()
     councils: tuple[CouncilMessage, ...] = ()
+    misbehaviour: Proofs | msgspec.UnsetType = msgspec.UNSET
 
 
 class Joining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,6 +184,11 @@ def decode_exchange(body: bytes) -> Exchange:
     for stamp in (message.entry_stamp_ms, message.listings_have):
         if not 0 <= stamp <= limits.COUNTER_MINOR_MAX:
             raise Malformed("message: `entry_stamp_ms` or `listings_have` is not a stamp")
+    proofs = message.misbehaviour
+    if isinstance(proofs, Proofs):
+        for number in (proofs.have, proofs.number):
+            if not 0 <= number <= limits.COUNTER_MINOR_MAX:
+                raise Malformed("message: not the number of a proof")
     return message
 
 

@@ -38,7 +38,7 @@ LEVELS: Final = (
         "edge.standing",
     ),
     ("edge.trade_terms",),
-    ("edge.trade_council",),
+    ("edge.trade_council", "edge.misbehaviour"),
     ("edge.storage", "edge.transport", "edge.discovery", "edge.appliance", "edge.config"),
     ("edge.core",),
     ("edge.errors",),

@@ -33,6 +33,7 @@ PEERS = {
             "last_contact": 0,
             "open_trades": 2,
             "trouble": "it has signed two logs",
+            "misbehaviour": ["it signed two different votes"],
             "lines": [
                 {
                     "asset": "AT",
@@ -75,6 +76,15 @@ STATUS = {
         }
     ],
     "open_trades": 1,
+    "misbehaviour": [
+        {
+            "village": "ose-texas-001",
+            "what": "it signed two different votes",
+            "subject": "01" * 32,
+            "source": "",
+            "time": 1_760_000_000,
+        }
+    ],
 }
 
 
@@ -111,6 +121,7 @@ def test_peers() -> None:
         "last contact never; 5 of its records here, 7 of ours there; open trades: 2",
         "AT: balance -5.00, on hold 1.00, line 1000.00, room 994.00",
         "no new trades with it: it has signed two logs",
+        "gets no seat in councils: it signed two different votes",
         "ose-ohio-001  Ohio  has offered itself (register)",
     ):
         assert said in text
@@ -134,6 +145,7 @@ def test_status() -> None:
         "no time service says that it has set it",
         "its clock is 3600 s from this one",
         "no new trades with it: it has signed two logs",
+        "broke rules ose-texas-001, known since 2025-10-09 08:53:20 UTC",
         "2025-10-09 08:53:20 UTC",
     ):
         assert said in text
@@ -141,6 +153,7 @@ def test_status() -> None:
     calm = STATUS | {
         "log": log,
         "neighbours": [],
+        "misbehaviour": [],
         "federation_url": "",
         "serving": False,
     }
