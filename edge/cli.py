@@ -236,10 +236,11 @@ def _peer(commands: _Commands) -> None:
         peer,
         "invite",
         "make an invitation for one neighbour: one line of text",
-        lambda a: control.PeerInvite(a.hours),
+        lambda a: control.PeerInvite(a.hours, a.council_seats),
         lambda answer: [answer["invitation"]],
     )
     made.add_argument("--hours", type=int, default=168, help="how long it may be used")
+    made.add_argument("--council-seats", type=int, default=4, help="who decide trades: 4, or 7")
     made = _asking(
         peer,
         "add",

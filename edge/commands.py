@@ -61,7 +61,7 @@ async def run(box: Box, command: AnyCommand) -> object:
             return await _approve(box, command)
         case PeerInvite():
             made = await box.runner.write(
-                lambda tx: peering.invite(tx, command.valid_hours * 3_600)
+                lambda tx: peering.invite(tx, command.valid_hours * 3_600, command.council_seats)
             )
             return {"invitation": invitation.to_text(made)}
         case PeerAdd():

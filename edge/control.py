@@ -96,6 +96,7 @@ class Limit(Command, frozen=True, tag="limit"):
 
 class PeerInvite(Command, frozen=True, tag="peer invite"):
     valid_hours: Hours = 168
+    council_seats: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 4
 
 
 class PeerAdd(Command, frozen=True, tag="peer add"):

@@ -26,7 +26,6 @@ from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
 
-OTHERS: Final = 2  # seats besides the two parties
 UNDECIDED_PER_PAIR_MAX: Final = 2_000  # trades of two parties with each other
 SAID_BYTES_MAX: Final = 400_000  # in one message, of which there is always one subject whole
 
@@ -56,11 +55,11 @@ def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
 
 
 def choose_seats(view: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
-    """Return who is to decide a trade with a neighbour: the two parties and two others, or, where
-    there are no two that could, the parties alone.
+    """Return who is to decide a trade with a neighbour: the two parties and five others or two, as
+    many as the charter says and there are that could; or else the parties alone.
 
     The others are neighbours of both, and say so; they have been heard from a short while ago, and
-    of more than two those come first whose ids do.
+    of too many those come first whose ids do.
     """
     own = view.identity
     parties = (Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key))
@@ -71,13 +70,23 @@ def choose_seats(view: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
         and each.village in neighbour.entry.trusted_villages
         and not why_no_seat(view, each, own.village, neighbour.village)
     ]
-    return parties + tuple(found[:OTHERS]) if len(found) >= OTHERS else parties
+    seats_max = min(neighbours.council_seats(view, neighbour), 2 + len(found))
+    size = max(size for size in trade.COUNCIL_SIZES if size <= seats_max)
+    return parties + tuple(found[: size - 2])
 
 
 def check_seats(tx: Tx, terms: trade.Terms) -> None:
     """Raise WrongState unless this village trusts every seat of a council to decide, before it is
-    bound."""
+    bound. Fewer seats than the charter allows are taken as the proposer's best: whom it could ask
+    is not known here."""
     parties = (terms.from_village, terms.to_village)
+    [other] = [each for each in parties if each != tx.identity.village]
+    seats_max = neighbours.council_seats(tx, neighbours.named(tx, other))
+    if len(terms.seats) > seats_max:
+        raise WrongState(
+            f"{len(terms.seats)} villages are to decide it, and the charter with {other} says"
+            f" {seats_max} at most"
+        )
     for seat in terms.seats:
         if not is_for(terms) or seat.village in parties:
             continue
