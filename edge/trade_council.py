@@ -20,7 +20,7 @@ from edge.core.messages import (
 )
 from edge.core.receipt import Evidence
 from edge.errors import BadProof, Malformed, PeerError, WrongState
-from edge.storage import councils, logs, misbehaviour, neighbours, trades
+from edge.storage import councils, facts, logs, misbehaviour, neighbours, trades
 from edge.storage.councils import Opened
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
@@ -188,20 +188,21 @@ def decision(view: View, subject: bytes) -> Certificate | None:
 
 
 def begin(tx: Tx) -> set[bytes]:
-    """Begin a round's waits anew after a start; return the subjects that time has decided
-    meanwhile."""
+    """Bring a round's waits within bounds after a start, or once the clock was set back; return the
+    subjects that time has decided meanwhile."""
     decided = set()
     for opened in councils.waiting(tx):
-        state = council.begin_waits_anew(opened.subject, opened.state, tx.stamp_ms)
+        state = council.begin_waits_anew(opened.subject, opened.state, tx.now_ms)
         if _advance(tx, msgspec.structs.replace(opened, state=state)):
             decided.add(opened.id)
     return decided
 
 
 def wake(tx: Tx) -> set[bytes]:
-    """Do what time alone has made due; return the subjects that this has decided."""
-    decided = set()
-    for opened in councils.woken(tx, tx.stamp_ms):
+    """Do what time alone has made due; return the subjects that this has decided. Waits go by the
+    clock, not by stamps: those stand still while a clock that was set back catches up."""
+    decided = begin(tx) if facts.is_clock_set_back(tx) else set()
+    for opened in councils.woken(tx, tx.now_ms):
         if _advance(tx, opened):
             decided.add(opened.id)
     return decided
@@ -335,7 +336,7 @@ def _advance(tx: Tx, opened: Opened) -> bool:
         own.key,
         opened.state,
         councils.known(tx, opened),
-        tx.stamp_ms,
+        tx.now_ms,
     )
     if moved.certificate is None:
         councils.keep_state(tx, opened, moved.state, _wakes_ms(tx, opened, moved.state))

@@ -184,7 +184,7 @@ def wake(tx: Tx) -> int | None:
     """Do what time has made due in councils; return the milliseconds to the next, or None."""
     _end_decided(tx, trade_council.wake(tx))
     next_ms = councils.next_wake(tx)
-    return None if next_ms is None else max(0, next_ms - tx.stamp_ms)
+    return None if next_ms is None else max(0, next_ms - tx.now_ms)
 
 
 def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:

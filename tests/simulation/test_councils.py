@@ -283,6 +283,46 @@ async def test_a_start_begins_a_rounds_waits_anew(four: Four) -> None:
     assert wakes_ms is not None and wakes_ms <= four.world.now_ms + 2 * council.TIMEOUT_MS
 
 
+async def test_a_box_that_is_off_every_night_does_not_wait_for_ever(four: Four) -> None:
+    """A round's wait of a day ends when it was to end, though no day has so many hours of light."""
+    known = await accepted(four)
+    opened = four.b.look(lambda view: councils.named(view, known.subject))
+    day_ms, hour_ms = 86_400_000, 3_600_000
+    began_ms = four.world.now_ms
+    state = council.State(round=16, propose_ms=began_ms + day_ms)
+    four.b.now(lambda tx: councils.keep_state(tx, opened, state, began_ms + day_ms))
+    wakes_ms = None
+    for _ in range(3):
+        four.b.now(trade_escrow.begin)
+        wakes_ms = four.b.look(councils.next_wake)
+        assert wakes_ms is not None
+        if wakes_ms <= four.world.now_ms + 10 * hour_ms:
+            break
+        four.world.now_ms += day_ms  # ten hours on, fourteen off
+    assert four.world.now_ms <= began_ms + day_ms
+    assert wakes_ms is not None
+    assert wakes_ms <= began_ms + day_ms + council.TIMEOUT_MS
+
+
+async def test_a_clock_that_is_set_far_back_stretches_no_wait(four: Four) -> None:
+    """Stamps stand still until it has caught up; rounds go on."""
+    known = await accepted(four)
+    opened = four.b.look(lambda view: councils.named(view, known.subject))
+    wait_ms = council.timeout_ms(2, 600)
+    four.b.now(trade_escrow.wake)
+    state = council.State(round=2, propose_ms=four.world.now_ms + wait_ms)
+    four.b.now(lambda tx: councils.keep_state(tx, opened, state, state.propose_ms))
+    four.b.offset_ms = -30 * 86_400_000
+    waited_ms = 0
+    while four.b.look(lambda view: councils.named(view, known.subject)).state.phase == "propose":
+        left_ms = four.b.now(trade_escrow.wake)
+        assert left_ms is not None
+        assert waited_ms <= wait_ms
+        four.world.now_ms += (step_ms := min(left_ms, 1_000))
+        waited_ms += step_ms
+    assert wait_ms - 1_000 <= waited_ms <= wait_ms + 1_000
+
+
 # Random federations of four
 
 STORIES: Final = 60
