@@ -298,6 +298,8 @@ async def _decide(box: Box, command: TradeAccept | TradeReject | TradeCancel) ->
             assert mine is not None, "members are never deleted"
             return _HOME_STEPS[type(command)](tx, mine, found)
         member = members.by_id(tx, found.member) if found.member is not None else None
+        if member is None and found.status in trade.ENDED:
+            raise WrongState(f"the trade {trade.HOW_IT_STANDS[found.status]}: nothing is due")
         if member is None:
             raise Refused(f"trade {found.id} is addressed to nobody here")
         return _STEPS[type(command)](tx, member, found)

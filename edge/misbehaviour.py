@@ -22,6 +22,7 @@ from edge.storage.tx import Tx, View
 
 ENDS_PER_MESSAGE_MAX: Final = 64  # whose certificates are checked, the newest ones
 EXPORT_BYTES_MAX: Final = 1_000_000
+DETAIL_CHARS_MAX: Final = 200  # of what somebody else may have a part in
 _PREFIXES: Final = tuple(
     f'{{"kind":"{kind}",'.encode() for kind in ("hold", "no-hold", "settle", "release")
 )
@@ -61,6 +62,25 @@ def receive(tx: Tx, neighbour: Neighbour, heard: Announced) -> None:
         )
 
 
+def pass_over(tx: Tx, village: str, error: PeerError) -> None:
+    """Say in the box's messages, once an hour for each neighbour, that what it says does not
+    hold."""
+    count, told_ms = tx.one(
+        "SELECT passed_over, passed_over_ms FROM neighbour WHERE village = ?", village
+    )
+    if 0 <= tx.now_ms - told_ms < limits.HOUR_MS:
+        tx.run("UPDATE neighbour SET passed_over = passed_over + 1 WHERE village = ?", village)
+        return
+    before = f"; {count} more were passed over before" if count else ""
+    why = error.detail[:DETAIL_CHARS_MAX]
+    _log.warning("passed over what %s says, since it does not hold: %s%s", village, why, before)
+    tx.run(
+        "UPDATE neighbour SET passed_over = 0, passed_over_ms = ? WHERE village = ?",
+        tx.now_ms,
+        village,
+    )
+
+
 def _take_in(tx: Tx, neighbour: Neighbour, proof: bytes) -> None:
     """Keep a proof that holds and is of a village known here, by the key known here."""
     try:
@@ -70,7 +90,7 @@ def _take_in(tx: Tx, neighbour: Neighbour, proof: bytes) -> None:
             return
         finding = misbehaviour.verify(said)
     except PeerError as error:
-        _log.info("%s passes on a proof that is none: %s", neighbour.village, error.detail[:200])
+        pass_over(tx, neighbour.village, error)
         return
     if finding.key == key:
         kept.keep(tx, finding, said, neighbour.village)

@@ -59,8 +59,8 @@ def taken_in(answer: Any) -> Iterator[str]:
 
 def one_trade(answer: Any) -> Iterator[str]:
     offer, request = _quantity(answer["offer"]), _quantity(answer["request"])
-    giver = f"{answer['from_user']}@{answer['from_village']}"
-    taker = f"{answer['to_user']}@{answer['to_village']}"
+    giver = f"{answer['from_user'] or 'somebody'}@{answer['from_village']}"
+    taker = f"{answer['to_user'] or 'somebody'}@{answer['to_village']}"
     terms = words.offered(giver, offer, request, taker)
     yield f"{answer['id']}  {answer['status']:<9} {terms}"
     yield f"    {answer['message']}"

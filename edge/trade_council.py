@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from edge import misbehaviour
 from edge.core import canonical, council, limits, receipt, trade, valid
 from edge.core.council import Certificate, Seat, State, Value
 from edge.core.messages import (
@@ -20,7 +21,8 @@ from edge.core.messages import (
 )
 from edge.core.receipt import Evidence
 from edge.errors import BadProof, Malformed, PeerError, WrongState
-from edge.storage import councils, facts, logs, misbehaviour, neighbours, trades
+from edge.storage import allowance, councils, facts, logs, neighbours, trades
+from edge.storage import misbehaviour as proofs_of
 from edge.storage.councils import Opened
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
@@ -102,7 +104,7 @@ def why_no_seat(view: Tx, known: Neighbour, *parties: str) -> str:
     can."""
     if known.trouble:
         return f"{known.village} is to decide with others, and is not trusted: {known.trouble}"
-    if misbehaviour.is_proven(view, known.village, known.key):
+    if proofs_of.is_proven(view, known.village, known.key):
         return f"{known.village} is to decide with others, and has broken the rules of councils"
     if not set(parties) <= set(known.entry.trusted_villages):
         return f"{known.village} is to decide with others, and is not a neighbour of both villages"
@@ -125,8 +127,8 @@ def receive(tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage]) -> set
         try:
             if tx.part(lambda: _hear(tx, neighbour, message)):  # noqa: B023
                 decided.add(message.subject)
-        except PeerError:
-            continue
+        except PeerError as error:
+            misbehaviour.pass_over(tx, neighbour.village, error)
     return decided
 
 
@@ -147,7 +149,7 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
         for evidence in message.evidence:  # for the receipt
             _keep_proof(tx, opened, evidence)
         return False
-    return _take_in(tx, opened, message)
+    return _take_in(tx, neighbour, opened, message)
 
 
 def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMessage]:
@@ -273,7 +275,7 @@ def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Ope
     """Open a subject in which this village has a seat, None if there is no room for it now.
 
     Both parties are neighbours of ours and have signed, so there are only as many subjects as there
-    are trades. Raises Malformed, BadSignature.
+    are trades; and no more than whoever brings them has room for. Raises Malformed, BadSignature.
     """
     terms_bytes = bytes(opening.terms)
     terms = trade.decode_terms(terms_bytes)
@@ -296,10 +298,13 @@ def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Ope
     trade.verify_party(terms, terms_bytes, "to", opening.to_signature)
     if councils.count_undecided(tx, parties) >= UNDECIDED_PER_PAIR_MAX:
         return None
+    if not allowance.has_room(tx, neighbour, tx.stamp_ms):
+        return None
+    allowance.count_bytes(tx, neighbour.village, allowance.SUBJECT_BYTES + len(terms_bytes))
     return councils.open_(tx, terms_bytes, opening.from_signature, opening.to_signature)
 
 
-def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
+def _take_in(tx: Tx, neighbour: Neighbour, opened: Opened, message: CouncilMessage) -> bool:
     """Keep what is new and do what it makes due; tell whether that decided the subject."""
     place = opened.terms.network, opened.id, opened.terms.seats
     if message.certificate is not None:
@@ -316,6 +321,7 @@ def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
     news += [councils.keep_vote(tx, opened, each) for each in message.votes]
     if any(news):
         councils.note_news(tx, opened, urgent=False)
+        allowance.count_words(tx, neighbour.village, message.evidence, news)
     if message.certificate is not None:
         return _decide(tx, opened, message.certificate)
     return any(news) and _advance(tx, opened)

@@ -328,7 +328,7 @@ def _meet(tx: Tx, neighbour: Neighbour, message: SubjectMessage) -> Trade | None
         reserved=False,
         listing=people.listing,
     )
-    return _refuse_at_once(tx, known)
+    return known if message.withdrawn else _refuse_at_once(tx, known)
 
 
 def _addressed(tx: Tx, people: Names) -> Member | None:

@@ -8,14 +8,15 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from edge import desk, trade_council, trade_escrow
+from edge import commands, control, desk, trade_council, trade_escrow
 from edge.core import council, receipt, trade
 from edge.core.council import Seat
 from edge.core.crypto import SecretKey
 from edge.core.messages import CouncilMessage, Opening, SubjectMessage
 from edge.core.trade import Proposal
-from edge.errors import BadProof
-from edge.storage import councils, members, neighbours, trades
+from edge.errors import BadProof, WrongState
+from edge.steward import Box
+from edge.storage import allowance, councils, members, neighbours, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
 from edge.storage.tx import View
@@ -321,6 +322,112 @@ async def test_a_clock_that_is_set_far_back_stretches_no_wait(four: Four) -> Non
         four.world.now_ms += (step_ms := min(left_ms, 1_000))
         waited_ms += step_ms
     assert wait_ms - 1_000 <= waited_ms <= wait_ms + 1_000
+
+
+# How much is taken in, and what is passed over
+
+
+def taken(village: Village, neighbour: str) -> int:
+    (found,) = village.conn.execute(
+        "SELECT taken_bytes FROM neighbour WHERE village = ?", (neighbour,)
+    ).fetchone()
+    return int(found)
+
+
+async def test_what_is_brought_to_a_council_counts(four: Four) -> None:
+    """Once: what is said again takes no room."""
+    known = await accepted(four)
+    before = {each: taken(four.c, each) for each in (A, B, D)}
+    records = four.b.look(lambda view: view.one("SELECT sum(length(record)) FROM entry")[0])
+    await four.settle_down()
+    brought = sum(taken(four.c, each) - before[each] for each in before)
+    size = sum(
+        len(str(row))
+        for table in ("proof", "ballot", "proposal", "absence")
+        for row in four.c.conn.execute(f"SELECT * FROM {table}")
+    )
+    assert size / 2 < brought < 4 * size + 4 * records
+    after = {each: taken(four.c, each) for each in before}
+    for _ in range(3):
+        four.c.now(lambda tx: councils.tell_anew(tx, A, known.subject))
+        await four.settle_down()
+    grown = sum(taken(four.c, each) - after[each] for each in before)
+    assert grown == 0
+
+
+async def test_who_has_used_up_its_room_opens_no_new_subjects(
+    four: Four, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is heard on those that are open: without its votes nobody would get back what is held."""
+    known = await accepted(four)
+    await four.b.client.exchange(C)
+    assert four.c.look(lambda view: councils.find(view, known.subject)) is not None
+    later = await accepted(four)
+    for name in ("FIRST_BYTES", "BOUND_BYTES"):
+        monkeypatch.setattr(allowance, name, 0)
+    for name in (A, B, D):
+        await four.world.villages[name].client.exchange(C)
+    assert four.c.look(lambda view: councils.find(view, later.subject)) is None
+    vote = council.Vote(D, 0, "prevote", None, b"")
+    signed = council.vote_bytes(known.terms.network, known.subject, 0, "prevote", None)
+    said = CouncilMessage(
+        known.subject, 0, votes=(replace(vote, signature=four.d.key.sign(signed)),)
+    )
+    d = four.c.look(lambda view: neighbours.named(view, D))
+    four.c.now(lambda tx: trade_council.receive(tx, d, [said]))
+    votes = four.c.look(lambda view: councils.votes(view, known.subject))
+    assert D in {each.village for each in votes}
+    monkeypatch.undo()
+    await four.settle_down()
+    assert {decided(each, later) for each in four.all} == {"COMMIT"}
+    agree(*four.all)
+
+
+async def test_a_bad_word_is_told_of_once_an_hour(
+    four: Four, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = await accepted(four)
+    await four.b.client.exchange(C)
+    forged = council.Vote(A, 0, "prevote", "COMMIT", bytes(64))
+    said = [CouncilMessage(known.subject, 0, votes=(forged,))]
+    d = four.c.look(lambda view: neighbours.named(view, D))
+
+    def told() -> list[str]:
+        lines = [each.getMessage() for each in caplog.records]
+        return [line for line in lines if line.startswith("passed over")]
+
+    for _ in range(5):
+        four.c.now(lambda tx: trade_council.receive(tx, d, said * 3))
+    first = f"passed over what {D} says, since it does not hold: a vote does not hold"
+    assert told() == [first]
+    four.world.now_ms += 3_600_000
+    four.c.now(lambda tx: trade_council.receive(tx, d, said))
+    assert told() == [first, f"{first}; 14 more were passed over before"]
+    four.c.offset_ms = -(10**9)  # a clock that is set back silences nothing for long
+    four.c.now(lambda tx: trade_council.receive(tx, d, said))
+    assert len(told()) == 3
+
+
+@pytest.mark.parametrize(("how", "late"), [("CANCELLED", 0), ("CANCELLED", 20), ("EXPIRED", 20)])
+async def test_a_withdrawn_proposal_that_was_never_heard(four: Four, how: str, late: int) -> None:
+    """It comes without names, and is kept as what it is: nobody is told that it is addressed to
+    nobody."""
+    known = four.propose(deadline_s=600)
+    if how == "CANCELLED":
+        four.a.now(
+            lambda tx: trade_escrow.cancel(tx, members.named(tx, "Alice"), at(four.a, known))
+        )
+    four.world.now_ms += late * 60_000
+    four.a.now(trade_escrow.expire)
+    await four.a.client.exchange(B)
+    there = at(four.b, known)
+    assert (there.status, there.closed) == (how, True)
+    assert at(four.a, known).closed
+    box = Box(four.b.runner, four.b.client, None, four.b.profile, 0, None, False)  # type: ignore[arg-type]
+    said = "was withdrawn" if how == "CANCELLED" else "ran out"
+    with pytest.raises(WrongState, match=f"the trade {said}: nothing is due"):
+        await commands.run(box, control.TradeAccept(there.id))
+    agree(*four.all)
 
 
 # Random federations of four

@@ -21,6 +21,8 @@ CREATE INDEX misbehaviour_new ON misbehaviour (number) WHERE announced = 0;
 ALTER TABLE neighbour ADD COLUMN proofs_have INTEGER NOT NULL DEFAULT 0; -- number of its last proof heard here
 ALTER TABLE neighbour ADD COLUMN knows_proofs INTEGER NOT NULL DEFAULT 0; -- number of ours that it says it has heard
 ALTER TABLE neighbour ADD COLUMN examined INTEGER NOT NULL DEFAULT 0; -- how much of its log was looked through for misbehaviour
+ALTER TABLE neighbour ADD COLUMN passed_over INTEGER NOT NULL DEFAULT 0; -- bad words since the last of which the box's messages told
+ALTER TABLE neighbour ADD COLUMN passed_over_ms INTEGER NOT NULL DEFAULT 0; -- when that was
 
 -- How many seats the councils of a charter have at most that an invitation leads to.
 ALTER TABLE invitation ADD COLUMN council_seats INTEGER NOT NULL DEFAULT 4;
