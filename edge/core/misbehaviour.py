@@ -88,8 +88,8 @@ def verify_list(file: bytes) -> list[Finding]:
         found = [decode(bytes(each)) for each in _list_decoder.decode(file)[: LIST_MAX + 1]]
     except (*canonical.UNREADABLE, PeerError) as error:
         raise InvalidInput(f"not a list of proofs of misbehaviour: {str(error)[:200]}") from None
-    if len(found) > LIST_MAX:
-        raise InvalidInput(f"a file has at most {LIST_MAX} proofs")
+    if not 0 < len(found) <= LIST_MAX:
+        raise InvalidInput(f"a file has 1 to {LIST_MAX} proofs, not {len(found)}")
     return [verify(each) for each in found]
 
 

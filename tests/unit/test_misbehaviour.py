@@ -145,10 +145,9 @@ def test_a_file_of_several() -> None:
     assert misbehaviour.is_list(file)
     found = misbehaviour.verify_list(file)
     assert [each.what for each in found] == list(PROOFS)
-    assert misbehaviour.verify_list(misbehaviour.encode_list([])) == []
 
 
-@pytest.mark.parametrize("file", [b"[", b"[1]", b"[{}]", b"[" + b"\xff" * 9, b"[]" * 2])
+@pytest.mark.parametrize("file", [b"[", b"[1]", b"[{}]", b"[" + b"\xff" * 9, b"[]" * 2, b"[]"])
 def test_a_file_that_is_none(file: bytes) -> None:
     with pytest.raises(InvalidInput):
         misbehaviour.verify_list(file)
@@ -159,5 +158,5 @@ def test_a_file_with_one_that_does_not_hold() -> None:
     with pytest.raises(BadProof):
         misbehaviour.verify_list(misbehaviour.encode_list([misbehaviour.encode(e) for e in bad]))
     proof = misbehaviour.encode(PROOFS["two votes"])
-    with pytest.raises(InvalidInput, match="at most"):
+    with pytest.raises(InvalidInput, match="1 to 64 proofs"):
         misbehaviour.verify_list(misbehaviour.encode_list([proof] * 65))
