@@ -16,7 +16,7 @@ from edge.core.messages import CouncilMessage, Opening, SubjectMessage
 from edge.core.trade import Proposal
 from edge.errors import BadProof, WrongState
 from edge.steward import Box
-from edge.storage import allowance, councils, members, neighbours, trades
+from edge.storage import allowance, councils, members, neighbours, telling, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
 from edge.storage.tx import View
@@ -49,7 +49,7 @@ class Four:
         for _ in range(12):
             for one, other in itertools.permutations(among, 2):
                 await one.client.exchange(other.name)
-            if not any(each.look(councils.villages_waiting) for each in among):
+            if not any(each.look(telling.urgent) for each in among):
                 return
 
     def propose(self, **changes: Any) -> Trade:
@@ -349,7 +349,7 @@ async def test_what_is_brought_to_a_council_counts(four: Four) -> None:
     assert size / 2 < brought < 4 * size + 4 * records
     after = {each: taken(four.c, each) for each in before}
     for _ in range(3):
-        four.c.now(lambda tx: councils.tell_anew(tx, A, known.subject))
+        four.c.now(lambda tx: telling.tell_anew(tx, A, known.subject))
         await four.settle_down()
     grown = sum(taken(four.c, each) - after[each] for each in before)
     assert grown == 0
