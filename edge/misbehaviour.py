@@ -44,14 +44,15 @@ def export(view: View) -> bytes:
     return misbehaviour.encode_list(kept.proofs(view, misbehaviour.LIST_MAX, EXPORT_BYTES_MAX))
 
 
-def receive(tx: Tx, neighbour: Neighbour, heard: Announced) -> None:
-    """Take in what a neighbour passes on, look through what is new of its log, and say so in the
-    box's messages if either shows that somebody has broken the rules."""
+def receive(tx: Tx, neighbour: Neighbour, heard: Announced, *, has_grown: bool) -> None:
+    """Take in what a neighbour passes on, look through its log if that `has_grown`, and say so in
+    the box's messages if either shows that somebody has broken the rules."""
     if isinstance(heard, Proofs):
         for proof in heard.said[: limits.MISBEHAVIOUR_PER_MESSAGE_MAX]:
             _take_in(tx, neighbour, bytes(proof))
         kept.note_heard(tx, neighbour.village, heard.have, heard.number)
-    _examine(tx, neighbour)
+    if has_grown:
+        _examine(tx, neighbour)
     for found in kept.announce(tx):
         source = f" (heard from {found.source})" if found.source else ""
         _log.warning(

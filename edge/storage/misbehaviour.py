@@ -8,6 +8,11 @@ from edge.core import limits
 from edge.core.misbehaviour import IN_WORDS, Finding, Misbehaviour, What, encode
 from edge.storage.tx import Tx, View
 
+_UNTOLD: Final = (
+    "SELECT n.proofs_have, n.knows_proofs, m.number, m.proof FROM neighbour AS n"
+    " LEFT JOIN misbehaviour AS m ON m.number > n.knows_proofs AND m.village <> n.village"
+    " AND m.source <> n.village WHERE n.village = ? ORDER BY m.number LIMIT ?"
+)
 _COLUMNS: Final = "SELECT subject, village, public_key, what, source, kept_ms FROM misbehaviour"
 
 
@@ -98,18 +103,9 @@ def announce(tx: Tx) -> list[Known]:
 def untold(view: View, neighbour: str, limit: int) -> tuple[int, int, list[bytes]]:
     """Return (number of the last of its proofs heard here, number of the last of ours that it has
     heard once it hears these, proofs that it lacks); it is not told of itself, nor what it told."""
-    have, knows = view.one(
-        "SELECT proofs_have, knows_proofs FROM neighbour WHERE village = ?", neighbour
-    )
-    rows = view.all(
-        "SELECT number, proof FROM misbehaviour WHERE number > ? AND village <> ? AND source <> ?"
-        " ORDER BY number LIMIT ?",
-        knows,
-        neighbour,
-        neighbour,
-        limit,
-    )
-    return have, rows[-1][0] if rows else knows, [proof for _, proof in rows]
+    rows = view.all(_UNTOLD, neighbour, limit)
+    have, knows, number, _ = rows[-1]
+    return have, knows if number is None else number, [proof for *_, proof in rows if proof]
 
 
 def note_heard(tx: Tx, neighbour: str, knows: int, have: int) -> None:
