@@ -22,7 +22,7 @@ from edge import __version__, app, asked, cli_trades, commands, control, shown
 from edge.appliance import event_loop, streams
 from edge.appliance.watchdog import Supervisor
 from edge.config import FOLDER_VARIABLE, VillageSettings, check_environment, load
-from edge.core import names, receipt
+from edge.core import names
 from edge.errors import (
     AuditDifference,
     BoxBusy,
@@ -236,10 +236,11 @@ def _peer(commands: _Commands) -> None:
         peer,
         "invite",
         "make an invitation for one neighbour: one line of text",
-        lambda a: control.PeerInvite(a.hours),
+        lambda a: control.PeerInvite(a.hours, a.council_seats),
         lambda answer: [answer["invitation"]],
     )
     made.add_argument("--hours", type=int, default=168, help="how long it may be used")
+    made.add_argument("--council-seats", type=int, default=4, help="who decide trades: 4, or 7")
     made = _asking(
         peer,
         "add",
@@ -285,14 +286,15 @@ def _trade(commands: _Commands) -> None:
 def _files(commands: _Commands) -> None:
     _command(commands, "audit", "recompute the whole ledger and compare", _run_audit, printed=True)
     made = _command(
-        commands, "verify", "check a trade's receipt, offline", _run_verify, printed=True
+        commands, "verify", "check a receipt, or proofs, offline", _run_verify, printed=True
     )
-    made.add_argument("file", type=Path, help="the receipt")
+    made.add_argument("file", type=Path, help="what `export receipt` or `misbehaviour` wrote")
     export = _group(commands, "export", "write files for others")
     for name, help_, ask in (
         ("registry", "this village and its neighbours", lambda a: control.ExportRegistry()),
         ("trades", "all trades, without people", lambda a: control.ExportTrades()),
         ("receipt", "one decided trade's proof", lambda a: control.ExportReceipt(a.trade)),
+        ("misbehaviour", "proofs against villages", lambda a: control.ExportMisbehaviour()),
     ):
         made = _command(export, name, help_, _run_export)
         made.set_defaults(ask=ask)
@@ -433,12 +435,11 @@ def _progress(arguments: argparse.Namespace) -> Callable[[int, int], None] | Non
 
 
 def _run_verify(arguments: argparse.Namespace) -> None:
-    checked = receipt.decode(asked.read_text(arguments.file).rstrip("\n").encode())
-    answer = shown.proof(checked, receipt.verify(checked))
+    answer, lines = shown.verified(asked.read_text(arguments.file).rstrip("\n").encode())
     if arguments.json:
         print(json.dumps(answer, indent=2))
     else:
-        _print(shown.proof_lines(answer))
+        _print(lines)
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:

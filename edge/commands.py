@@ -6,12 +6,23 @@ from typing import Final
 
 import msgspec
 
-from edge import abandon, desk, market, peering, standing, steward, trade_escrow, trade_receipt
+from edge import (
+    abandon,
+    desk,
+    market,
+    misbehaviour,
+    peering,
+    standing,
+    steward,
+    trade_escrow,
+    trade_receipt,
+)
 from edge.control import (
     AnyCommand,
     AssetApprove,
     Consume,
     Declare,
+    ExportMisbehaviour,
     ExportReceipt,
     ExportRegistry,
     ExportTrades,
@@ -40,6 +51,7 @@ from edge.core import invitation, limits, names, receipt, registry, trade, words
 from edge.errors import Refused, UnknownTrade, WrongState
 from edge.steward import Box
 from edge.storage import deals, deciding, facts, ledger, logs, members, neighbours, swaps, trades
+from edge.storage import misbehaviour as kept
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.members import Member
@@ -62,7 +74,7 @@ async def run(box: Box, command: AnyCommand) -> object:
             return await _approve(box, command)
         case PeerInvite():
             made = await box.runner.write(
-                lambda tx: peering.invite(tx, command.valid_hours * 3_600)
+                lambda tx: peering.invite(tx, command.valid_hours * 3_600, command.council_seats)
             )
             return {"invitation": invitation.to_text(made)}
         case PeerAdd():
@@ -93,10 +105,17 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
             return [swap_shown(view, found) for found in swaps.everyone(view)]
         case Status():
             return msgspec.to_builtins(box.health(view))
+    return _export(view, command)
+
+
+def _export(view: View, command: AnyCommand) -> object:
+    match command:
         case ExportRegistry():
             return registry.encode_list(peering.listed(view)).decode()
         case ExportTrades():
             return [trade_public(found) for found in trades.everyone(view, limit=100_000)]
+        case ExportMisbehaviour():
+            return misbehaviour.export(view).decode()
         case ExportReceipt():
             return receipt.encode(_receipt(view, command.trade)).decode()
     raise AssertionError(f"no arm for {type(command).__name__}")
@@ -309,6 +328,8 @@ async def _decide(box: Box, command: TradeAccept | TradeReject | TradeCancel) ->
             assert mine is not None, "members are never deleted"
             return _HOME_STEPS[type(command)](tx, mine, found)
         member = members.by_id(tx, found.member) if found.member is not None else None
+        if member is None and found.status in trade.ENDED:
+            raise WrongState(f"the trade {trade.HOW_IT_STANDS[found.status]}: nothing is due")
         if member is None:
             raise Refused(f"trade {found.id} is addressed to nobody here")
         return _STEPS[type(command)](tx, member, found)
@@ -428,6 +449,7 @@ def _neighbours(view: View) -> list[dict[str, object]]:
             "last_contact": each.last_contact_ms // 1000,
             "open_trades": trades.count_open(view, neighbour=each.village),
             "trouble": each.trouble,
+            "misbehaviour": [found.text for found in kept.of(view, each.village, each.key)],
             "lines": msgspec.to_builtins(desk.lines(view, each.village)),
         }
         for each in neighbours.everyone(view)

@@ -96,6 +96,7 @@ class Limit(Command, frozen=True, tag="limit"):
 
 class PeerInvite(Command, frozen=True, tag="peer invite"):
     valid_hours: Hours = 168
+    council_seats: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 4
 
 
 class PeerAdd(Command, frozen=True, tag="peer add"):
@@ -168,6 +169,10 @@ class ExportReceipt(Command, frozen=True, tag="export receipt"):
     trade: str
 
 
+class ExportMisbehaviour(Command, frozen=True, tag="export misbehaviour"):
+    pass
+
+
 class ImportRegistry(Command, frozen=True, tag="import registry"):
     file: str
 
@@ -198,6 +203,7 @@ AnyCommand = (
     | ExportRegistry
     | ExportTrades
     | ExportReceipt
+    | ExportMisbehaviour
     | ImportRegistry
 )
 _decoder: "msgspec.json.Decoder[AnyCommand]" = msgspec.json.Decoder(AnyCommand)

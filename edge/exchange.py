@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from edge import misbehaviour
 from edge.core import limits, messages, registry, trade
 from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
 from edge.errors import ForkedLog, Malformed, UnknownVillage
@@ -137,6 +138,7 @@ def compose(
         councils=(*unknown, *(each for each, _ in decided if each is not None)),
         number=number,
         heard=heard,
+        misbehaviour=misbehaviour.speak(view, village),
     )
     has_records = push is not None and bool(push.records)
     return Said(
@@ -183,6 +185,8 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     spoken = {subject for subject, _ in said.rows} if said else set()
     moved = subjects.receive(tx, neighbour, message.subjects, stated)
     subjects.receive_council(tx, neighbour, message.councils, cosigned)
+    grown = message.push is not None and bool(message.push.records)
+    misbehaviour.receive(tx, neighbour, message.misbehaviour, has_grown=grown)
     heard = dict.fromkeys(_subject(each) for each in message.subjects)
     about = tuple(each for each in heard if each in moved or each not in spoken)
     spoken_next = (*about, *sorted(moved - heard.keys()))

@@ -8,12 +8,13 @@ import msgspec
 from edge import __version__
 from edge.appliance.health import ClockState, Disk
 from edge.core import limits, note, records, words
-from edge.storage import deciding, facts, logs, neighbours, trades
+from edge.storage import deciding, facts, logs, misbehaviour, neighbours, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, View
 
 SILENCE_S_MAX = 900
 BEATS_MISSED_MAX = 3
+MISBEHAVIOUR_SHOWN_MAX = 20
 ALL_WELL = "All is well."
 CLOCK_TEXT: Final[dict[ClockState, str]] = {
     "synchronized": "set by a time service",
@@ -62,14 +63,15 @@ class Contact(msgspec.Struct, frozen=True):
     trouble: str
 
 
-class Misbehaved(msgspec.Struct, frozen=True):
-    """A village of which proof is kept that it signed two words where a seat has only one; when
-    that came, in seconds of UTC."""
+class Misbehaviour(msgspec.Struct, frozen=True):
+    """What a village has done against the rules of councils; `source`: the neighbour that brought
+    the proof, empty if it was found here; `time`: when, in seconds of UTC."""
 
     village: str
-    trade: str
+    what: str
     subject: str
-    kept: int
+    source: str
+    time: int
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -91,7 +93,7 @@ class Health(msgspec.Struct, frozen=True):
     neighbours: list[Contact]
     open_trades: int
     deciding: int
-    misbehaviour: list[Misbehaved]
+    misbehaviour: list[Misbehaviour]  # the newest first
 
 
 def gather(view: View, now: Now) -> Health:
@@ -118,8 +120,10 @@ def gather(view: View, now: Now) -> Health:
         open_trades=sum(trades.count_open(view, neighbour=each.village) for each in everyone),
         deciding=deciding.count_undecided(view),
         misbehaviour=[
-            Misbehaved(each.village, each.trade, each.subject.hex(), each.kept_ms // 1000)
-            for each in deciding.misbehaviour(view)
+            Misbehaviour(
+                found.village, found.text, found.subject.hex(), found.source, found.kept_ms // 1000
+            )
+            for found in misbehaviour.everything(view, MISBEHAVIOUR_SHOWN_MAX)
         ],
     )
 

@@ -56,7 +56,11 @@ def refresh_entry(tx: Tx, profile: Profile) -> RegistryEntry:
     return signed
 
 
-def invite(tx: Tx, valid_s: int = INVITATION_S_DEFAULT) -> Invitation:
+def invite(
+    tx: Tx,
+    valid_s: int = INVITATION_S_DEFAULT,
+    council_seats: int = charter.COUNCIL_SEATS_DEFAULT,
+) -> Invitation:
     """Make an invitation for one neighbour; it is this steward's yes to whoever takes it up.
 
     Raises InvalidInput, or WrongState if the village has no address to invite to.
@@ -64,6 +68,8 @@ def invite(tx: Tx, valid_s: int = INVITATION_S_DEFAULT) -> Invitation:
     own = facts.own_entry(tx)
     if not 0 < valid_s <= INVITATION_S_MAX:
         raise InvalidInput("an invitation is good for one hour to 366 days")
+    if council_seats not in charter.COUNCIL_SEATS:
+        raise InvalidInput("a council has 4 seats, or 7")
     if not own.endpoints:
         raise WrongState("this village has no address yet: run its box once")
     invitation = Invitation(
@@ -75,8 +81,9 @@ def invite(tx: Tx, valid_s: int = INVITATION_S_DEFAULT) -> Invitation:
         charter=bytes(32),
         expires_minute=tx.minute + -(-valid_s // 60),
         secret=tx.random(SECRET_BYTES),
+        council_seats=council_seats,
     )
-    neighbours.keep_invitation(tx, invitation.secret, invitation.expires_minute)
+    neighbours.keep_invitation(tx, invitation.secret, invitation.expires_minute, council_seats)
     return invitation
 
 
@@ -94,10 +101,12 @@ def take_up(tx: Tx, invitation: Invitation) -> Register:
         Seat(own.village_id, own.public_key),
         Seat(invitation.village_id, invitation.key),
     )
+    is_other = invitation.council_seats != charter.COUNCIL_SEATS_DEFAULT
+    seats = bytes([invitation.council_seats]) if is_other else b""  # another draft, if altered
     draft = neighbours.joining_charter(
         tx,
-        invitation.secret + invitation.village_id.encode() + invitation.key,
-        charter.genesis(founders, tx.random(16)),
+        invitation.secret + invitation.village_id.encode() + invitation.key + seats,
+        charter.genesis(founders, tx.random(16), invitation.council_seats),
     )
     joining = Joining(invitation.secret, msgspec.Raw(draft), tx.identity.key.sign(draft))
     return Register(limits.PROTOCOL_VERSION, own, joining)
@@ -121,7 +130,11 @@ def answer(tx: Tx, message: Register, profile: Profile) -> Registered:
     text = bytes(joining.charter)
     _check_charter(tx, text, message.entry.village_id, message.entry.public_key)
     charter.verify_founder(text, message.entry.village_id, joining.signature)
-    neighbours.take_invitation(tx, joining.secret, message.entry.village_id, charter.digest(text))
+    invited_for = neighbours.take_invitation(
+        tx, joining.secret, message.entry.village_id, charter.digest(text)
+    )
+    if charter.decode(text).council_seats != invited_for:
+        raise Malformed(f"the charter is not for councils of {invited_for}, as it was invited to")
     signature = tx.identity.key.sign(text)
     signatures = [(message.entry.village_id, joining.signature), (own, signature)]
     _join(tx, message.entry, text, signatures)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edge.core import receipt, trade, words
+from edge.core import misbehaviour, receipt, trade, words
 from edge.health import CLOCK_TEXT
 from edge.storage.audit import AuditReport
 
@@ -63,8 +63,8 @@ def one_trade(answer: Any) -> Iterator[str]:
         yield from _one_subject(answer)
         return
     offer, request = _quantity(answer["offer"]), _quantity(answer["request"])
-    giver = f"{answer['from_user']}@{answer['from_village']}"
-    taker = f"{answer['to_user']}@{answer['to_village']}"
+    giver = f"{answer['from_user'] or 'somebody'}@{answer['from_village']}"
+    taker = f"{answer['to_user'] or 'somebody'}@{answer['to_village']}"
     terms = words.offered(giver, offer, request, taker)
     yield f"{answer['id']}  {answer['status']:<9} {terms}"
     yield f"    {answer['message']}"
@@ -126,6 +126,8 @@ def peers(answer: Any) -> Iterator[str]:
             )
         if each["trouble"]:
             yield f"    no new trades with it: {each['trouble']}"
+        for what in each["misbehaviour"]:
+            yield f"    gets no seat in councils: {what}"
     for each in answer["candidates"]:
         yield f"{each['village']}  {each['name']}  has offered itself ({each['source']})"
 
@@ -149,14 +151,44 @@ def status(answer: Any) -> Iterator[str]:
     yield f"  open trades {answer['open_trades']}"
     if answer["deciding"]:
         yield f"  deciding    {answer['deciding']} open trades of other villages"
-    for each in answer["misbehaviour"]:
-        yield f"  misbehaved  {each['village']} in trade {each['trade']}: two words for one"
     for each in answer["neighbours"]:
         yield f"  neighbour   {each['village']}, last contact {when(each['last_contact'])}"
         if each["clock_difference_s"]:
             yield f"              its clock is {each['clock_difference_s']} s from this one"
         if each["trouble"]:
             yield f"              no new trades with it: {each['trouble']}"
+    for each in answer["misbehaviour"]:
+        yield f"  broke rules {each['village']}, known since {when(each['time'])}"
+        yield f"              {each['what']}"
+
+
+def verified(file: bytes) -> tuple[object, Iterator[str]]:
+    """Return what a file proves, a receipt or a list of proofs of misbehaviour: for programs, and
+    for people. Raises InvalidInput or BadProof."""
+    if misbehaviour.is_list(file):
+        found = [finding(each) for each in misbehaviour.verify_list(file)]
+        return found, findings(found)
+    checked = receipt.decode(file)
+    answer = proof(checked, receipt.verify(checked))
+    return answer, proof_lines(answer)
+
+
+def finding(found: misbehaviour.Finding) -> dict[str, str]:
+    """Return what a proof of misbehaviour that holds says."""
+    return {
+        "village": found.village,
+        "key": found.key.hex(),
+        "what": misbehaviour.IN_WORDS[found.what],
+        "subject": found.subject.hex(),
+    }
+
+
+def findings(answer: list[dict[str, str]]) -> Iterator[str]:
+    yield "All proofs hold."
+    for each in answer:
+        yield f"  {each['village']}  {each['what']}"
+        yield f"    key       {each['key']}"
+        yield f"    subject   {each['subject']}"
 
 
 def proof(checked: receipt.Receipt, terms: trade.Terms) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from edge import misbehaviour
 from edge.core import canonical, council, limits, receipt, trade, valid
 from edge.core.council import Certificate, Seat, State, Value, Vote
 from edge.core.messages import (
@@ -21,7 +22,8 @@ from edge.core.messages import (
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
 from edge.errors import BadProof, Malformed, PeerError, WrongState
-from edge.storage import councils, logs, neighbours, telling
+from edge.storage import allowance, councils, facts, logs, neighbours, telling
+from edge.storage import misbehaviour as proofs_of
 from edge.storage.councils import Held, Opened
 from edge.storage.neighbours import Neighbour
 from edge.storage.telling import Due, SaidOf
@@ -29,7 +31,6 @@ from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
 from edge.told import Told, Ways
 
-OTHERS: Final = 2  # seats besides the two parties
 UNDECIDED_PER_PAIR_MAX: Final = 2_000  # trades of two parties with each other
 SAID_BYTES_MAX: Final = 400_000  # in one message, of which there is always one subject whole
 
@@ -59,11 +60,11 @@ def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
 
 
 def choose_seats(view: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
-    """Return who is to decide a trade with a neighbour: the two parties and two others, or, where
-    there are no two that could, the parties alone.
+    """Return who is to decide a trade with a neighbour: the two parties and five others or two, as
+    many as the charter says and there are that could; or else the parties alone.
 
     The others are neighbours of both, and say so; they have been heard from a short while ago, and
-    of more than two those come first whose ids do.
+    of too many those come first whose ids do.
     """
     own = view.identity
     parties = (Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key))
@@ -74,13 +75,23 @@ def choose_seats(view: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
         and each.village in neighbour.entry.trusted_villages
         and not why_no_seat(view, each, own.village, neighbour.village)
     ]
-    return parties + tuple(found[:OTHERS]) if len(found) >= OTHERS else parties
+    seats_max = min(neighbours.council_seats(view, neighbour), 2 + len(found))
+    size = max(size for size in trade.COUNCIL_SIZES if size <= seats_max)
+    return parties + tuple(found[: size - 2])
 
 
 def check_seats(tx: Tx, terms: trade.Terms) -> None:
     """Raise WrongState unless this village trusts every seat of a council to decide, before it is
-    bound."""
+    bound. Fewer seats than the charter allows are taken as the proposer's best: whom it could ask
+    is not known here."""
     parties = (terms.from_village, terms.to_village)
+    [other] = [each for each in parties if each != tx.identity.village]
+    seats_max = neighbours.council_seats(tx, neighbours.named(tx, other))
+    if len(terms.seats) > seats_max:
+        raise WrongState(
+            f"{len(terms.seats)} villages are to decide it, and the charter with {other} says"
+            f" {seats_max} at most"
+        )
     for seat in terms.seats:
         if not is_for(terms) or seat.village in parties:
             continue
@@ -96,6 +107,8 @@ def why_no_seat(view: Tx, known: Neighbour, *parties: str) -> str:
     can."""
     if known.trouble:
         return f"{known.village} is to decide with others, and is not trusted: {known.trouble}"
+    if proofs_of.is_proven(view, known.village, known.key):
+        return f"{known.village} is to decide with others, and has broken the rules of councils"
     if not set(parties) <= set(known.entry.trusted_villages):
         return f"{known.village} is to decide with others, and is not a neighbour of both villages"
     if view.stamp_ms - known.last_contact_ms > limits.WINDOW_S_DEFAULT * 1000:
@@ -117,8 +130,8 @@ def receive(tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage]) -> set
         try:
             if tx.part(lambda: _hear(tx, neighbour, message)):  # noqa: B023
                 decided.add(message.subject)
-        except PeerError:
-            continue
+        except PeerError as error:
+            misbehaviour.pass_over(tx, neighbour.village, error)
     return decided
 
 
@@ -137,7 +150,7 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
     if message.opening is not None and neighbour.village in held.asks:
         telling.has_said_all(tx, neighbour.village, message.subject)
     if opened.certificate is None:
-        return _take_in(tx, held, message)
+        return _take_in(tx, neighbour, held, message)
     for evidence in message.evidence:  # for the receipt
         _keep_proof(tx, held, evidence)
     if message.certificate is not None:
@@ -185,20 +198,21 @@ def decision(view: View, subject: bytes) -> Certificate | None:
 
 
 def begin(tx: Tx) -> set[bytes]:
-    """Begin a round's waits anew after a start; return the subjects that time has decided
-    meanwhile."""
+    """Bring a round's waits within bounds after a start, or once the clock was set back; return the
+    subjects that time has decided meanwhile."""
     decided = set()
     for opened in councils.waiting(tx):
-        state = council.begin_waits_anew(opened.subject, opened.state, tx.stamp_ms)
+        state = council.begin_waits_anew(opened.subject, opened.state, tx.now_ms)
         if _go_on(tx, msgspec.structs.replace(opened, state=state)):
             decided.add(opened.id)
     return decided
 
 
 def wake(tx: Tx) -> set[bytes]:
-    """Do what time alone has made due; return the subjects that this has decided."""
-    decided = set()
-    for opened in councils.woken(tx, tx.stamp_ms):
+    """Do what time alone has made due; return the subjects that this has decided. Waits go by the
+    clock, not by stamps: those stand still while a clock that was set back catches up."""
+    decided = begin(tx) if facts.is_clock_set_back(tx) else set()
+    for opened in councils.woken(tx, tx.now_ms):
         if _go_on(tx, opened):
             decided.add(opened.id)
     return decided
@@ -323,7 +337,7 @@ def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Ope
     """Open a subject in which this village has a seat, None if there is no room for it now.
 
     Both parties are neighbours of ours and have signed, so there are only as many subjects as there
-    are trades. Raises Malformed, BadSignature.
+    are trades; and no more than whoever brings them has room for. Raises Malformed, BadSignature.
     """
     terms_bytes = bytes(opening.terms)
     terms = trade.decode_terms(terms_bytes)
@@ -346,10 +360,13 @@ def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Ope
     trade.verify_party(terms, terms_bytes, "to", opening.to_signature)
     if councils.count_undecided(tx, parties) >= UNDECIDED_PER_PAIR_MAX:
         return None
+    if not allowance.has_room(tx, neighbour, tx.stamp_ms):
+        return None
+    allowance.count_bytes(tx, neighbour.village, allowance.SUBJECT_BYTES + len(terms_bytes))
     return councils.open_(tx, terms_bytes, opening.from_signature, opening.to_signature)
 
 
-def _take_in(tx: Tx, held: Held, message: CouncilMessage) -> bool:
+def _take_in(tx: Tx, neighbour: Neighbour, held: Held, message: CouncilMessage) -> bool:
     """Keep what is new and do what it makes due; tell whether that decided the subject."""
     opened = held.opened
     place = opened.terms.network, opened.id, opened.terms.seats
@@ -366,6 +383,8 @@ def _take_in(tx: Tx, held: Held, message: CouncilMessage) -> bool:
     news += [councils.keep_absent(tx, held, each) for each in message.absents]
     news += [councils.keep_proposal(tx, held, each) for each in message.proposals]
     news += [councils.keep_vote(tx, held, each) for each in votes]
+    if any(news):
+        allowance.count_words(tx, neighbour.village, message.evidence, news)
     if message.certificate is not None:
         return _decide(tx, opened, message.certificate)
     return any(news) and _advance(tx, held)
@@ -397,7 +416,7 @@ def _advance(tx: Tx, held: Held, urgent_to: Collection[str] = (), *, is_news: bo
     own, opened = tx.identity, held.opened
     has_said = _say_absent(tx, held)
     moved = council.advance(
-        opened.subject, own.village, own.key, opened.state, held.known, tx.stamp_ms
+        opened.subject, own.village, own.key, opened.state, held.known, tx.now_ms
     )
     wakes_ms = _wakes_ms(tx, opened, moved.state)
     if moved.certificate is None and (moved.state, wakes_ms) != (opened.state, opened.wakes_ms):

@@ -207,7 +207,7 @@ def wake(tx: Tx) -> int | None:
     """Do what time has made due in councils; return the milliseconds to the next, or None."""
     _end_decided(tx, trade_council.wake(tx))
     next_ms = councils.next_wake(tx)
-    return None if next_ms is None else max(0, next_ms - tx.stamp_ms)
+    return None if next_ms is None else max(0, next_ms - tx.now_ms)
 
 
 def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
@@ -321,7 +321,7 @@ def _meet(tx: Tx, neighbour: Neighbour, message: SubjectMessage) -> Trade | None
         reserved=False,
         listing=people.listing,
     )
-    return _refuse_at_once(tx, known)
+    return known if message.withdrawn else _refuse_at_once(tx, known)
 
 
 def _addressed(tx: Tx, people: Names) -> Member | None:

@@ -2,7 +2,11 @@
 
 Charter 0, the genesis, is signed by all founders with a zero network id; the network id is its
 SHA-256. Two villages and an invitation make one, with both as council.
+
+`council_seats`: how many villages at most decide a trade under this charter, where so many can.
 """
+
+from typing import Final
 
 import msgspec
 
@@ -12,25 +16,30 @@ from edge.errors import BadSignature, Malformed
 
 CONTEXT = "village-edge/charter/v1"
 CHARTER_BYTES_MAX = 60_000
+COUNCIL_SEATS: Final = (4, 7)
+COUNCIL_SEATS_DEFAULT: Final = 4
 
 
-class Charter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Charter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     context: str
     network: bytes
     number: int
     members: tuple[Seat, ...]
     council: tuple[str, ...]
     nonce: bytes
+    council_seats: int = COUNCIL_SEATS_DEFAULT
 
 
 _codec = canonical.Codec(Charter, "charter", CHARTER_BYTES_MAX)
 
 
-def genesis(founders: tuple[Seat, Seat], nonce: bytes) -> bytes:
+def genesis(
+    founders: tuple[Seat, Seat], nonce: bytes, council_seats: int = COUNCIL_SEATS_DEFAULT
+) -> bytes:
     """Return the bytes of a two-village charter, both in the council, ordered by village id."""
     members = tuple(sorted(founders, key=lambda seat: seat.village))
     villages = tuple(seat.village for seat in members)
-    return canonical.encode(Charter(CONTEXT, bytes(32), 0, members, villages, nonce))
+    return canonical.encode(Charter(CONTEXT, bytes(32), 0, members, villages, nonce, council_seats))
 
 
 def decode(charter: bytes) -> Charter:
@@ -48,6 +57,7 @@ def decode(charter: bytes) -> Charter:
         and villages == sorted(villages)
         and list(decoded.council) == villages
         and all(len(key) == crypto.KEY_BYTES for key in keys)
+        and decoded.council_seats in COUNCIL_SEATS
     )
     if not well_formed:
         raise Malformed("charter: not a genesis of distinct founders who are all its council")

@@ -275,13 +275,14 @@ def timeout_ms(round_: int, window_s: int) -> int:
 
 
 def begin_waits_anew(subject: Subject, state: State, now_ms: int) -> State:
-    """Return the state after a restart: its waits begin again, by a clock that may be another."""
-    again = now_ms + timeout_ms(max(state.round, 0), subject.window_s)
+    """Return the state after a restart, or once the clock was set: a wait ends when it was to end,
+    but not later than if it began now, nor sooner than one of round 0."""
+    least_ms = now_ms + timeout_ms(0, subject.window_s)
+    most_ms = now_ms + timeout_ms(max(state.round, 0), subject.window_s)
+    ends = (state.propose_ms, state.prevote_ms, state.precommit_ms)
+    propose, prevote, precommit = (end and max(least_ms, min(end, most_ms)) for end in ends)
     return msgspec.structs.replace(
-        state,
-        propose_ms=again if state.propose_ms else 0,
-        prevote_ms=again if state.prevote_ms else 0,
-        precommit_ms=again if state.precommit_ms else 0,
+        state, propose_ms=propose, prevote_ms=prevote, precommit_ms=precommit
     )
 
 

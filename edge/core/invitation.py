@@ -1,8 +1,8 @@
 """One line of text by which a steward lets a neighbour in.
 
 It carries who invites (id, key, pin, addresses), the charter to join if one is shared (zero
-digests if not), when it ends, and a secret for one use. It is for one reader: whoever has it first
-may join.
+digests if not), when it ends, a secret for one use, and how many seats councils are to have. It is
+for one reader: whoever has it first may join.
 """
 
 import base64
@@ -10,6 +10,7 @@ import base64
 import msgspec
 
 from edge.core import canonical, crypto, limits, names
+from edge.core.charter import COUNCIL_SEATS, COUNCIL_SEATS_DEFAULT
 from edge.errors import InvalidInput, Malformed, TooLarge
 
 PREFIX = "village-invitation:"
@@ -17,7 +18,7 @@ TEXT_CHARS_MAX = 4_096
 SECRET_BYTES = 16
 
 
-class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     village_id: str
     key: bytes
     spki_sha256: bytes
@@ -26,6 +27,7 @@ class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     charter: bytes
     expires_minute: int
     secret: bytes
+    council_seats: int = COUNCIL_SEATS_DEFAULT
 
 
 _codec = canonical.Codec(Invitation, "invitation", TEXT_CHARS_MAX)
@@ -67,6 +69,7 @@ def _well_formed(invitation: Invitation) -> bool:
         and 1 <= len(invitation.addresses) <= limits.ADDRESSES_MAX
         and all(names.accepts(names.address, address) for address in invitation.addresses)
         and 0 < invitation.expires_minute < 2**40
+        and invitation.council_seats in COUNCIL_SEATS
     )
 
 

@@ -142,10 +142,30 @@ def verify_consistency(
         raise BadProof("the proof has the wrong length")
 
 
+def prefix_root(old: int, new: int, proof: Sequence[bytes], new_root: bytes) -> bytes:
+    """Return the root of the first `old` leaves of the tree (new, new_root), as a consistency proof
+    shows it: whoever signed that tree signed this root, too. Raises BadProof, also where `old` is a
+    power of two: then the proof does not hold that root.
+    """
+    if not 0 < old < new <= limits.TREE_SIZE_MAX or old.bit_count() == 1:
+        raise BadProof("the proof alone shows no root of the old tree")
+    _check_hashes(new_root)
+    before, after = _rebuild(old, new, proof, EMPTY_ROOT)
+    if after != new_root:
+        raise BadProof("the proof is not of the new tree")
+    return before
+
+
 def _check_growth(
     old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
 ) -> None:
-    """The general case, 0 < old < new: one walk along the last leaf of `old` rebuilds both roots.
+    """The general case, 0 < old < new."""
+    if _rebuild(old, new, proof, old_root) != (old_root, new_root):
+        raise BadProof("the new tree does not begin with the old one")
+
+
+def _rebuild(old: int, new: int, proof: Sequence[bytes], old_root: bytes) -> tuple[bytes, bytes]:
+    """Return both roots, by one walk along the last leaf of `old`.
 
     It starts at that leaf's largest subtree that is complete in `old`: the old tree itself when its
     size is a power of two, else the first hash of the proof.
@@ -163,8 +183,7 @@ def _check_growth(
             before, after = node_hash(sibling, before), node_hash(sibling, after)
         else:
             after = node_hash(after, sibling)
-    if before != old_root or after != new_root:
-        raise BadProof("the new tree does not begin with the old one")
+    return before, after
 
 
 def _check_hashes(*hashes: bytes) -> None:

@@ -90,6 +90,16 @@ class CouncilMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate: Certificate | None = None
 
 
+class Proofs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Proofs of misbehaviour that the sender passes on, numbered by it: `said`, up to `number`, and
+    the number up to which it has heard the receiver's, `have`. One that does not hold is passed
+    over."""
+
+    have: int
+    number: int
+    said: tuple[msgspec.Raw, ...] = ()
+
+
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sync and trade between two neighbours, each way.
 
@@ -97,6 +107,7 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `entry_stamp_ms`: stamp of the receiver's registry entry that the sender knows.
     `listings_have`: version of the receiver's listings that the sender keeps; `listings`: the
     sender's that have changed since the version that the receiver has said, oldest change first.
+    `misbehaviour` is left out while there is none to speak of.
     `number`: the sender's own of this message; `heard`: that of the receiver's last answer that the
     sender has stored, 0 for none.
     """
@@ -115,6 +126,7 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     councils: tuple[CouncilMessage, ...] = ()
     number: int = 0
     heard: int = 0
+    misbehaviour: Proofs | msgspec.UnsetType = msgspec.UNSET
 
 
 class Joining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,6 +188,11 @@ def decode_exchange(body: bytes) -> Exchange:
     counts = (message.entry_stamp_ms, message.listings_have, message.number, message.heard)
     if not all(0 <= each <= limits.COUNTER_MINOR_MAX for each in counts):
         raise Malformed("message: a stamp or number is out of range")
+    proofs = message.misbehaviour
+    if isinstance(proofs, Proofs):
+        for number in (proofs.have, proofs.number):
+            if not 0 <= number <= limits.COUNTER_MINOR_MAX:
+                raise Malformed("message: not the number of a proof")
     return message
 
 

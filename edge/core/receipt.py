@@ -68,14 +68,7 @@ def verify_evidence(evidence: Evidence, seats: Sequence[council.Seat]) -> bytes:
     """Return the record if it is *proven*: in a tree that its village signed and a quorum of the
     seats, the village itself counted, cosigned. Raises BadProof, Malformed or BadSignature."""
     keys = {seat.village: seat.key for seat in seats}
-    if evidence.village not in keys:
-        raise BadProof(f"{evidence.village[:63]} has no seat")
-    if len(evidence.checkpoint.encode()) > CHECKPOINT_BYTES_MAX:
-        raise BadProof(f"a checkpoint in evidence has at most {CHECKPOINT_BYTES_MAX} bytes")
-    head = checkpoint.open_checkpoint(evidence.checkpoint, evidence.village, keys[evidence.village])
-    merkle.verify_inclusion(
-        evidence.index, head.size, merkle.leaf_hash(evidence.record), evidence.proof, head.root
-    )
+    head = verify_signed(evidence, seats)
     cosigned = {evidence.village} | _cosigners(evidence.checkpoint, head, keys)
     needed = council.quorum(len(seats))
     if len(cosigned) < needed:
@@ -85,12 +78,36 @@ def verify_evidence(evidence: Evidence, seats: Sequence[council.Seat]) -> bytes:
     return evidence.record
 
 
+def verify_signed(evidence: Evidence, seats: Sequence[council.Seat]) -> checkpoint.Checkpoint:
+    """Return the checkpoint if the record is in a tree that its village, one of the seats, signed:
+    its own word, whoever has cosigned it. Raises BadProof, Malformed or BadSignature."""
+    key = next((seat.key for seat in seats if seat.village == evidence.village), None)
+    if key is None:
+        raise BadProof(f"{evidence.village[:63]} has no seat")
+    if len(evidence.checkpoint.encode()) > CHECKPOINT_BYTES_MAX:
+        raise BadProof(f"a checkpoint in evidence has at most {CHECKPOINT_BYTES_MAX} bytes")
+    head = checkpoint.open_checkpoint(evidence.checkpoint, evidence.village, key)
+    merkle.verify_inclusion(
+        evidence.index, head.size, merkle.leaf_hash(evidence.record), evidence.proof, head.root
+    )
+    return head
+
+
 def statement_of(evidence: Evidence, terms: trade.Terms, terms_bytes: bytes) -> trade.Statement:
     """Return what the evidence proves: its village's hold or no-hold on these terms.
 
     Raises BadProof, Malformed or BadSignature.
     """
-    record = records.decode(verify_evidence(evidence, terms.seats))
+    verify_evidence(evidence, terms.seats)
+    return statement_in(evidence, terms, terms_bytes)
+
+
+def statement_in(evidence: Evidence, terms: trade.Terms, terms_bytes: bytes) -> trade.Statement:
+    """Return what the record of checked evidence says: a party's hold or no-hold on these terms.
+
+    Raises BadProof, Malformed or BadSignature.
+    """
+    record = records.decode(evidence.record)
     if not isinstance(record, records.HoldRecord | records.NoHoldRecord):
         raise BadProof(f"the evidence of {evidence.village} is not a hold or no-hold")
     if bytes(record.terms) != terms_bytes:

@@ -81,7 +81,8 @@ class Known(msgspec.Struct, frozen=True):
 
 class Verdict(msgspec.Struct, frozen=True):
     """`refusal`: what is answered in place of a cosignature, None if it is due; `is_fork`: whatever
-    is answered, the log has signed another root than the one of the records that are stored."""
+    is answered, the log has signed another root than the one of the records that are stored, or a
+    log that begins otherwise."""
 
     refusal: PeerError | None
     is_fork: bool
@@ -102,7 +103,8 @@ def decide(asked: AddCheckpoint, known: Known) -> Verdict:
     The refusal is Malformed, StaleCheckpoint (with `size`, the one to prove from, and if records
     are missing `retry_after_s`) or BadProof.
     """
-    is_fork = known.copy_root is not None and known.copy_root != asked.head.root
+    is_other = known.copy_root is not None and known.copy_root != asked.head.root
+    is_fork = is_other or _leaves_before(asked, known)
     try:
         _check(asked, known)
     except PeerError as refusal:
@@ -123,6 +125,18 @@ def _check(asked: AddCheckpoint, known: Known) -> None:
         )
     if known.copy_root != head.root:
         raise BadProof("this is not the root of the records that are stored here")
+
+
+def _leaves_before(asked: AddCheckpoint, known: Known) -> bool:
+    """Tell whether the proof shows that the checkpoint is of a log with another beginning than what
+    its village signed before, and this one cosigned."""
+    if asked.old != known.size:
+        return False
+    try:
+        shown = merkle.prefix_root(asked.old, asked.head.size, asked.proof, asked.head.root)
+    except BadProof:
+        return False
+    return shown != known.root
 
 
 def _old_size(line: str) -> int:

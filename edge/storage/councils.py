@@ -8,9 +8,11 @@ import msgspec
 
 from edge.core import canonical, council, limits, trade, valid
 from edge.core.council import Certificate, Proposal, State, Step, Subject, Value, Vote
+from edge.core.misbehaviour import of_words, verify
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
 from edge.core.valid import Absent
+from edge.storage import misbehaviour
 from edge.storage.tx import Tx, View
 
 ABSENT_AFTER_MS: Final = 2 * limits.MINUTE_MS  # the deadline: a public stamp is a whole minute
@@ -356,15 +358,10 @@ def _note_misbehaviour(
     tx: Tx, opened: Opened, one: Vote | Proposal, other: Vote | Proposal
 ) -> bool:
     if council.contradict(one, other):
-        tx.run(
-            "INSERT INTO misbehaviour (subject, village, first, second, kept_ms)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            opened.id,
-            one.village,
-            canonical.encode(one),
-            canonical.encode(other),
-            tx.stamp_ms,
-        )
+        signatures = opened.from_signature, opened.to_signature
+        said = of_words(opened.terms_bytes, signatures, one, other)
+        if not misbehaviour.has_enough(tx, opened.id, one.village):
+            misbehaviour.keep(tx, verify(said), said)
     return False
 
 

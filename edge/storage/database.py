@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge.errors import BoxError, ConfigError, CorruptDatabase, DiskFull, StorageError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_MS = 5_000
 CACHE_KIB = 4_096
 CHECKED_BYTES_MAX = 64 * 1024 * 1024  # of a file that was closed cleanly; `audit` reads any

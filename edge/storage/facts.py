@@ -1,8 +1,12 @@
 """Single values about this village: its id and its registry entry."""
 
+from typing import Final
+
 from edge.core import registry
 from edge.errors import ConfigError
 from edge.storage.tx import Tx, View
+
+CLOCK_STEP_MS: Final = 10_000
 
 
 def read(view: View, name: str) -> str | None:
@@ -41,6 +45,16 @@ def stop(tx: Tx, heard_until_s: int) -> None:
     """Note that the box has stopped cleanly, and when the latest request it took was signed."""
     keep(tx, "running", "no")
     keep(tx, "heard_until_s", str(heard_until_s))
+
+
+def is_clock_set_back(tx: Tx) -> bool:
+    """Tell whether the clock was set back since this was last asked. A little of that, less than
+    CLOCK_STEP_MS, may go unseen: not each time is it noted what the clock says."""
+    seen_ms = int(read(tx, "clock_ms") or 0)
+    if seen_ms <= tx.now_ms < seen_ms + CLOCK_STEP_MS:
+        return False
+    keep(tx, "clock_ms", str(tx.now_ms))
+    return tx.now_ms < seen_ms
 
 
 def heard_until_s(view: View) -> int | None:

@@ -304,7 +304,7 @@ def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> 
     cosign its checkpoint if all of it is held now.
 
     A gap or a smaller, older checkpoint changes nothing. Raises Malformed, BadSignature, BadProof,
-    or ForkedLog (two roots of one size).
+    or ForkedLog (two roots of one size, or a log that is shown to begin otherwise).
     """
     if not push.records and is_cosigned(tx, log, push.checkpoint):
         return Taken(size_of(tx, log))
@@ -319,7 +319,11 @@ def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> 
     leaves = [merkle.leaf_hash(record) for record in fresh]
     edge, nodes = merkle.extend(head.size, head.edge, leaves)
     grown = Head(head.size + len(fresh), tuple(edge))
-    merkle.verify_consistency(grown.size, signed.size, push.proof, grown.root, signed.root)
+    try:
+        merkle.verify_consistency(grown.size, signed.size, push.proof, grown.root, signed.root)
+    except BadProof:
+        _check_beginning(tx, log, push, signed)
+        raise
     stated = _store_copy(tx, log, village, key, head.size, fresh, leaves, nodes)
     if grown.size == signed.size:
         cosign(tx, log, signed, checkpoint.without_others(push.checkpoint, village, key))
@@ -353,6 +357,41 @@ def _check_one_root(view: View, log: int, signed: checkpoint.Checkpoint) -> None
     row = view.one("SELECT root FROM checkpoint WHERE log = ? AND size = ?", log, signed.size)
     if row is not None and row[0] != signed.root:
         raise forked(signed.origin, signed.size)
+
+
+def _check_beginning(
+    view: View, log: int, push: messages.Push, signed: checkpoint.Checkpoint
+) -> None:
+    """Raise ForkedLog if a push shows that the log of a signed checkpoint begins otherwise than the
+    newest checkpoint held: by records that differ, or by its proof alone."""
+    last = last_checkpoint(view, log)
+    if last is None or push.start > last[0]:
+        return
+    size, end = last[0], push.start + len(push.records)
+    try:
+        merkle.verify_consistency(
+            end, signed.size, push.proof, _shown_root(view, log, push, end), signed.root
+        )
+        shared = min(size, end)
+        shown = _shown_root(view, log, push, shared)
+    except BadProof:
+        if end > size:
+            return
+        try:
+            shared, shown = end, merkle.prefix_root(end, signed.size, push.proof, signed.root)
+        except BadProof:
+            return
+    if shown != root_of(view, log, shared):
+        raise forked(signed.origin, size)
+
+
+def _shown_root(view: View, log: int, push: messages.Push, size: int) -> bytes:
+    """Return the root of so many records: those pushed, after those stored before them."""
+    nodes = merkle.edge_nodes(push.start)
+    hashes = read_nodes(view, log, nodes)
+    leaves = [merkle.leaf_hash(record) for record in push.records[: size - push.start]]
+    edge, _ = merkle.extend(push.start, [hashes[node] for node in nodes], leaves)
+    return merkle.root_from_edge(edge)
 
 
 def _store_copy(

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from edge.core import canonical, crypto, limits, registry
+from edge.core import charter as charters
 from edge.errors import BadSignature, NotFound, TooMany, UnknownNeighbour
 from edge.storage import logs
 from edge.storage.tx import Tx, View
@@ -156,33 +157,42 @@ def keep_charter(
     return digest
 
 
+def council_seats(view: View, neighbour: Neighbour) -> int:
+    """Return how many villages may decide a trade with a neighbour, as their charter says."""
+    (text,) = view.one("SELECT charter FROM charter WHERE digest = ?", neighbour.charter)
+    return charters.decode(bytes(text)).council_seats
+
+
 # Invitations given out, and taken up
 
 
-def keep_invitation(tx: Tx, secret: bytes, expires_minute: int) -> None:
+def keep_invitation(tx: Tx, secret: bytes, expires_minute: int, council_seats: int) -> None:
     tx.run("DELETE FROM invitation WHERE used_by IS NULL AND expires_minute < ?", tx.minute)
     if tx.one("SELECT count(*) FROM invitation WHERE used_by IS NULL")[0] >= limits.CANDIDATES_MAX:
         raise TooMany("too many invitations are waiting to be taken up")
     tx.run(
-        "INSERT INTO invitation (secret_digest, expires_minute) VALUES (?, ?)",
+        "INSERT INTO invitation (secret_digest, expires_minute, council_seats) VALUES (?, ?, ?)",
         crypto.sha256(secret),
         expires_minute,
+        council_seats,
     )
 
 
-def take_invitation(tx: Tx, secret: bytes, village: str, charter: bytes) -> None:
-    """Use an invitation up for one village and charter; the same two may come again.
+def take_invitation(tx: Tx, secret: bytes, village: str, charter: bytes) -> int:
+    """Use an invitation up for one village and charter; the same two may come again. Return for
+    how many seats of councils it was given.
 
     Raises NotFound, the same for unknown, used and expired ones.
     """
     row = tx.one(
-        "SELECT expires_minute, used_by, charter FROM invitation WHERE secret_digest = ?",
+        "SELECT expires_minute, used_by, charter, council_seats FROM invitation"
+        " WHERE secret_digest = ?",
         crypto.sha256(secret),
     )
     unusable = NotFound("this invitation is unknown, used up or expired: ask for a new one")
     if row is None:
         raise unusable
-    expires_minute, used_by, used_for = row
+    expires_minute, used_by, used_for, council_seats = row
     if used_by is not None and (used_by, used_for) != (village, charter):
         raise unusable
     if used_by is None and expires_minute < tx.minute:
@@ -193,6 +203,8 @@ def take_invitation(tx: Tx, secret: bytes, village: str, charter: bytes) -> None
         charter,
         crypto.sha256(secret),
     )
+    seats: int = council_seats
+    return seats
 
 
 def joining_charter(tx: Tx, invited: bytes, make: bytes) -> bytes:

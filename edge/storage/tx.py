@@ -72,8 +72,9 @@ class Urgent(NamedTuple):
 
 class Tx(View):
     """One batch of writes, under one `stamp_ms`, greater than any before; `minute` is its public
-    form. Whoever sets `empties_wal` asks that nothing written before be left in that file. `urgent`
-    is what other villages must hear at once; it may hold too much."""
+    form. `now_ms` is what the clock says, which may be less. Whoever sets `empties_wal` asks that
+    nothing written before be left in that file. `urgent` is what other villages must hear at once;
+    it may hold too much."""
 
     __slots__ = (
         "_appended",
@@ -83,6 +84,7 @@ class Tx(View):
         "empties_wal",
         "identity",
         "minute",
+        "now_ms",
         "random",
         "stamp_ms",
         "urgent",
@@ -94,9 +96,11 @@ class Tx(View):
         identity: Identity,
         size: int,
         stamp_ms: int,
+        now_ms: int,
         random: Callable[[int], bytes],
     ) -> None:
         super().__init__(conn)
+        self.now_ms = now_ms
         self.identity = identity
         self.random = random
         self.stamp_ms = stamp_ms

@@ -58,7 +58,7 @@ class Writer:
         whole batch: the first is raised, the second becomes everyone's outcome.
         """
         stamp_ms = max(now_ms, self._last_stamp_ms + 1)
-        tx = Tx(self.conn, self.identity, self._head.size, stamp_ms, self._random)
+        tx = Tx(self.conn, self.identity, self._head.size, stamp_ms, now_ms, self._random)
         try:
             self.conn.execute("BEGIN IMMEDIATE")
             outcomes = [self._one(tx, write) for write in writes]

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from edge import peering
+from edge import misbehaviour, peering
 from edge.core import limits, messages, registry
 from edge.core.witness import AddCheckpoint
 from edge.errors import StaleCheckpoint, UnknownVillage
@@ -29,6 +29,8 @@ ADD_CHECKPOINT_PATH = "/add-checkpoint"
 TREE_SIZE_TYPE = "text/x.tlog.size"
 VILLAGES_PATH = "/federation/villages"
 VILLAGES_FRESH_S = 10
+MISBEHAVIOUR_PATH = "/federation/misbehaviour"
+MISBEHAVIOUR_FRESH_S = 60
 REGISTER_BYTES_MAX = registry.ENTRY_BYTES_MAX * 2
 # Bodies in memory at once, being read or answered.
 BODIES_BYTES_MAX = 32 * 1024 * 1024
@@ -38,6 +40,9 @@ STRANGERS_BODIES_OF_ONE_BYTES_MAX = 4 * REGISTER_BYTES_MAX
 # Checkpoints that one address may ask to have cosigned.
 ADD_CHECKPOINTS_AT_ONCE = 60
 ADD_CHECKPOINTS_PER_S = 5
+# Lists of proofs, of up to a megabyte, that one address may fetch.
+MISBEHAVIOUR_AT_ONCE = 10
+MISBEHAVIOUR_PER_S = 0.2
 
 Answer = Callable[[str, bytes], Awaitable[bytes]]
 Register = Callable[[messages.Register], Awaitable[messages.Registered]]
@@ -70,6 +75,7 @@ class FederationRoutes:
         self._random_bytes = random_bytes
         self._room = Room(BODIES_BYTES_MAX, BODIES_OF_ONE_BYTES_MAX)
         self._strangers_room = Room(STRANGERS_BODIES_BYTES_MAX, STRANGERS_BODIES_OF_ONE_BYTES_MAX)
+        self._lists = Rate(MISBEHAVIOUR_AT_ONCE, MISBEHAVIOUR_PER_S, monotonic_s)
         self._checkpoints = Rate(ADD_CHECKPOINTS_AT_ONCE, ADD_CHECKPOINTS_PER_S, monotonic_s)
 
     def application(self, on_broken_law: Callable[[AssertionError], None]) -> web.Application:
@@ -83,6 +89,7 @@ class FederationRoutes:
                 web.post(TRADE_PATH, self.exchange),
                 web.post(peering.REGISTER_PATH, self.register),
                 web.get(VILLAGES_PATH, self.villages),
+                web.get(MISBEHAVIOUR_PATH, self.misbehaviour),
                 web.post(ADD_CHECKPOINT_PATH, self.add_checkpoint),
             ]
         )
@@ -117,6 +124,13 @@ class FederationRoutes:
         entries = await self._runner.read(peering.listed)
         response = _json(msgspec.json.encode(entries))
         response.headers["Cache-Control"] = f"public, max-age={VILLAGES_FRESH_S}"
+        return response
+
+    async def misbehaviour(self, request: web.Request) -> web.Response:
+        """GET /federation/misbehaviour: the newest proofs of it that are kept here."""
+        self._lists.take(network_of(request.remote or ""))
+        response = _json(await self._runner.read(misbehaviour.export))
+        response.headers["Cache-Control"] = f"public, max-age={MISBEHAVIOUR_FRESH_S}"
         return response
 
     async def add_checkpoint(self, request: web.Request) -> web.Response:

@@ -30,6 +30,8 @@ class RealBox:
         self.log = home / f"{village}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.hosts: dict[str, tuple[str, int]] = {}  # that it finds elsewhere, see tests/net/hosts
+        self.module = ""  # that runs in place of `edge`
+        self.environment: dict[str, str] = {}
         self._settings = {"federation.heartbeat_s": "1"} | dict(
             each.split("=", 1) for each in settings
         )
@@ -43,12 +45,12 @@ class RealBox:
         start it keeps its federation port, as a real box does."""
         listening = {"listen.federation": "127.0.0.1:0"} | self._settings
         settings = {"listen.page": "127.0.0.1:0", "listen.page_tls": ""} | listening
-        module = "tests.integration.crashing" if crash_at else odd_module(odd)
+        module = "tests.integration.crashing" if crash_at else self.module or odd_module(odd)
         modules = ["tests.net.hosts", module] if self.hosts else [module]
         command = [sys.executable, "-m", *modules, "serve", "--dir", str(self.folder)]
         command += [f"--set={name}={value}" for name, value in settings.items()]
         more = {"CRASH_AT": crash_at, "ODD": odd, hosts.VARIABLE: hosts.to_text(self.hosts)}
-        environment = environment_of(more)
+        environment = environment_of(self.environment | more)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         await until(self._answers, f"{self.village} serves")

@@ -320,7 +320,7 @@ def test_status_says_who_and_where_as_programs_need_it(pair: Pair) -> None:
     assert shown.keys() == {
         *("village", "name", "version", "serving", "federation_url", "page_urls"),
         *("verifier_key", "log", "neighbours", "open_trades"),
-        *("health", "reasons", "disk", "clock"),
+        *("health", "reasons", "disk", "clock", "misbehaviour"),
     }
     assert shown["federation_url"].startswith("https://127.0.0.1:")
     key = note.VerifierKey.from_text(shown["verifier_key"])
@@ -371,7 +371,7 @@ def test_every_look_is_the_same_beside_a_box_and_without_one(tmp_path: Path, pai
     assert status["log"]["cosigned_by"] == [CALIFORNIA]
     assert peers["neighbours"][0].keys() == {
         *("village", "name", "addresses", "records_held", "holds_of_ours", "last_contact"),
-        *("open_trades", "trouble", "lines"),
+        *("open_trades", "trouble", "misbehaviour", "lines"),
     }
     assert json.loads(without[0].out)["health"] == "Not all is well: the box is not running."
     assert trades[0].keys() == {

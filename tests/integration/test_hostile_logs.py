@@ -1,13 +1,14 @@
 """A lying neighbour's log against an honest village: what is pushed, signed and cosigned."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import pytest
 
 from edge import trade_escrow
-from edge.core import checkpoint, crypto, limits, note, receipt, records
+from edge.core import checkpoint, crypto, limits, merkle, note, receipt, records
 from edge.core.council import Certificate, Vote
 from edge.core.messages import CosignatureLine, Push
 from edge.errors import (
@@ -32,6 +33,7 @@ from tests.integration.liar import (
     own_kinds,
     propose,
     the_trade,
+    tree,
     trouble,
 )
 from tests.integration.test_hostile import STRANGER, refused
@@ -267,6 +269,56 @@ def test_a_fork_stops_new_trades_and_no_held_one(honest: Village) -> None:
     assert own_kinds(honest, proposed) == ["no-hold"]
     assert "two different logs" in look_at(honest, proposed).reason
     honest.look(audit.audit)
+
+
+def other_push(liar: Liar, start: int, end: int, size: int) -> Push:
+    """Push records of a longer log whose third record is another."""
+    log = [*liar.log[:2], b"another record", *liar.log[3:size]]
+    proof = []
+    if 0 < end < size:
+        proof = merkle.consistency_proof(end, size, tree(log))
+    return Push(start, tuple(log[start:end]), tuple(proof), liar.signed(size, log))
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        *((0, 9), (0, 5), (2, 7), (0, 4), (1, 4)),  # records that differ, to the end or with proof
+        *((5, 5), (3, 3)),  # the proof alone
+    ],
+)
+def test_a_longer_log_with_another_beginning_is_a_fork(
+    honest: Village, liar: Liar, start: int, end: int
+) -> None:
+    """Both are signed, and by no size do their roots differ."""
+    liar.say()
+    grow(liar, 4)
+    liar.say(push=other_push(liar, start, end, 9))
+    assert trouble(honest) == f"{LIAR} has signed two different logs of 5 records"
+    assert copied(honest) == 5
+    with refused(honest, WrongState, "no new trades with ose-california-001"):
+        propose(honest)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda push: msgspec.structs.replace(push, proof=push.proof[:-1]),
+        lambda push: msgspec.structs.replace(push, proof=(*push.proof[:-1], bytes(32))),
+        lambda push: msgspec.structs.replace(push, records=push.records[:-1]),
+        lambda push: msgspec.structs.replace(push, records=(*push.records[:-1], b"damaged")),
+    ],
+)
+@pytest.mark.parametrize(("start", "end"), [(0, 5), (2, 7), (6, 6)])
+def test_what_does_not_fit_its_own_checkpoint_accuses_nobody(
+    honest: Village, liar: Liar, start: int, end: int, spoil: Callable[[Push], Push]
+) -> None:
+    """Such as a line or a disk that spoils what an honest village says."""
+    liar.say()
+    grow(liar, 4)
+    with suppress(BadProof, Malformed):
+        liar.say(push=spoil(liar.push(start, end, 9)))
+    assert trouble(honest) == ""
 
 
 def test_a_longer_log_that_does_not_extend_what_is_held(honest: Village, liar: Liar) -> None:

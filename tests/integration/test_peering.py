@@ -208,6 +208,7 @@ async def test_a_lost_answer_is_asked_for_again(missouri: Served, california: Se
         ({"key": STRANGER.public}, Malformed, "not of the two of us"),
         ({"village_id": TEXAS}, Malformed, "not of the two of us"),
         ({"addresses": ("127.0.0.1:1",)}, Unreachable, "Connection refused"),
+        ({"council_seats": 7}, Malformed, "not for councils of 4"),
         ({"addresses": ("no-such-host.invalid:1",)}, Unreachable, "no-such-host.invalid"),
     ],
 )
@@ -777,7 +778,7 @@ def test_the_least_invitation_has_all_fields() -> None:
     """What `altered` changes is all there is: a new field needs a case above."""
     assert set(Invitation.__struct_fields__) == {
         *("village_id", "key", "spki_sha256", "addresses", "network", "charter"),
-        *("expires_minute", "secret"),
+        *("expires_minute", "secret", "council_seats"),
     }
 
 

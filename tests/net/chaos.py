@@ -279,16 +279,7 @@ class Chaos:
 
     def _check_laws(self, disks: dict[str, sqlite3.Connection]) -> None:
         """Those of the simulation: both or neither, sums, mirrors, logs, receipts, audits."""
-        world = World(0)
-        world.now_ms = time.time_ns() // 1_000_000
-        for name, conn in disks.items():
-            (key,) = conn.execute("SELECT public_key FROM log WHERE id = 0").fetchone()
-            world.villages[name] = cast("Village", _Still(name, conn, _Key(key)))
-        Laws(world).at_rest()
-        certificates = [
-            dict(conn.execute("SELECT subject, certificate ->> 'value' FROM subject"))
-            for conn in disks.values()
-        ]
+        certificates = check_disks(disks)
         assert all(each == certificates[0] for each in certificates), "seats decided differently"
         self.counts.update(certificates[0].values())
 
@@ -341,6 +332,21 @@ class Chaos:
         return "\n".join(
             f"--- {village}\n" + "\n".join(text[-lines:]) for village, text in texts.items()
         )
+
+
+def check_disks(disks: dict[str, sqlite3.Connection], ahead_s: int = 0) -> list[dict[bytes, str]]:
+    """Check all laws on what some villages, whose clocks were so far ahead, have on their disks;
+    return what each knows to be decided, by subject."""
+    world = World(0)
+    world.now_ms = time.time_ns() // 1_000_000 + ahead_s * 1000
+    for name, conn in disks.items():
+        (key,) = conn.execute("SELECT public_key FROM log WHERE id = 0").fetchone()
+        world.villages[name] = cast("Village", _Still(name, conn, _Key(key)))
+    Laws(world).at_rest()
+    return [
+        dict(conn.execute("SELECT subject, certificate ->> 'value' FROM subject"))
+        for conn in disks.values()
+    ]
 
 
 class _Key(NamedTuple):

@@ -5,13 +5,15 @@ says is twisted on its way out, as its manners have it. It may have two faces: t
 whose logs go apart. Nothing binds it but what it cannot forge.
 """
 
+import random
+import sqlite3
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from edge import trade_escrow
-from edge.core import council, limits, messages, valid
+from edge.core import council, crypto, limits, messages, valid
 from edge.core.council import Certificate, Proposal, Step, Value, Vote
 from edge.core.messages import CouncilMessage, Exchange, Opening
 from edge.errors import BoxError, Unreachable
@@ -21,27 +23,82 @@ from edge.storage.councils import Opened
 from edge.storage.tx import View
 from tests.simulation.world import SimulatedTransport, Village, World
 
-Twist = Callable[["Liar", Village, str, Exchange], Exchange]
+Twist = Callable[["Tongue", "Face", str, Exchange], Exchange]
 STEPS: Final[tuple[Step, ...]] = ("prevote", "precommit")
 WORDS: Final[tuple[Value | None, ...]] = ("COMMIT", "ABORT", None)
 PAST_MAX: Final = 40
 
 
-class Liar:
-    """The village `first`, from now on a stranger to its world. `rate` is how much of what it says
-    is twisted; `lied` counts how."""
+class Face(Protocol):
+    """A box of the liar's: all that is looked at is its disk."""
+
+    @property
+    def conn(self) -> sqlite3.Connection: ...
+
+
+class Tongue:
+    """What a liar makes of what its box would say. `rate` is how much of it is twisted; `note` is
+    told how."""
+
+    def __init__(
+        self,
+        name: str,
+        key: crypto.SecretKey,
+        rng: random.Random,
+        manners: Iterable[str],
+        rate: float,
+        note: Callable[[str], None],
+    ) -> None:
+        self.name, self.key, self.rng = name, key, rng
+        self.manners, self.rate = tuple(manners), rate
+        self.note = note
+        self.past: list[bytes] = []
+
+    def twist(self, face: Face, village: str, body: bytes) -> bytes:
+        """Return what it says instead."""
+        message = messages.decode_exchange(body)
+        for manner in self.manners:
+            if self.rng.random() < self.rate:
+                self.note(f"lie: {manner}")
+                message = TWISTS[manner](self, face, village, message)
+        said = messages.encode(message)
+        if "replays" in self.manners:
+            self.past = [*self.past[-PAST_MAX:], body]
+            if self.rng.random() < self.rate / 2:
+                return self.rng.choice(self.past)
+        return said
+
+    # What it can sign
+
+    def vote(self, opened: Opened, round_: int, step: Step, value: Value | None) -> Vote:
+        signed = council.vote_bytes(opened.terms.network, opened.id, round_, step, value)
+        return Vote(self.name, round_, step, value, self.key.sign(signed))
+
+    def proposal(self, opened: Opened, round_: int, value: Value, valid_round: int) -> Proposal:
+        signed = council.proposal_bytes(opened.terms.network, opened.id, round_, value, valid_round)
+        return Proposal(self.name, round_, value, valid_round, self.key.sign(signed))
+
+    def open_subjects(self, face: Face) -> list[Opened]:
+        """Return the undecided subjects in which it has a seat."""
+        rows = face.conn.execute(
+            "SELECT subject FROM subject WHERE certificate IS NULL ORDER BY opened_ms, subject"
+        ).fetchall()
+        view = View(face.conn)
+        return [councils.named(view, subject) for (subject,) in rows]
+
+
+class Liar(Tongue):
+    """The village `first`, from now on a stranger to its world."""
 
     def __init__(
         self, first: Village, manners: Iterable[str], rate: float = 1.0, faces: int = 1
     ) -> None:
         self.world: World = first.world
-        self.name, self.key, self.rng = first.name, first.key, first.rng
+        super().__init__(first.name, first.key, first.rng, manners, rate, self.world.note)
         self.world.villages.pop(self.name, None)
         self.world.strangers[self.name] = self
-        self.manners, self.rate = tuple(manners), rate
         self.faces = [first, *(twin_of(first) for _ in range(faces - 1))]
         self.shown: dict[str, Village] = {}  # to whom which face
-        self.past: list[bytes] = []
         self.asked = 0  # how many messages it has answered
         self.silent = False
         for face in self.faces:
@@ -67,38 +124,6 @@ class Liar:
         except BoxError:
             return False
         return True
-
-    def twist(self, face: Village, village: str, body: bytes) -> bytes:
-        """Return what it says instead."""
-        message = messages.decode_exchange(body)
-        for manner in self.manners:
-            if self.rng.random() < self.rate:
-                self.world.note(f"lie: {manner}")
-                message = TWISTS[manner](self, face, village, message)
-        said = messages.encode(message)
-        if "replays" in self.manners:
-            self.past = [*self.past[-PAST_MAX:], body]
-            if self.rng.random() < self.rate / 2:
-                return self.rng.choice(self.past)
-        return said
-
-    # What it can sign
-
-    def vote(self, opened: Opened, round_: int, step: Step, value: Value | None) -> Vote:
-        signed = council.vote_bytes(opened.terms.network, opened.id, round_, step, value)
-        return Vote(self.name, round_, step, value, self.key.sign(signed))
-
-    def proposal(self, opened: Opened, round_: int, value: Value, valid_round: int) -> Proposal:
-        signed = council.proposal_bytes(opened.terms.network, opened.id, round_, value, valid_round)
-        return Proposal(self.name, round_, value, valid_round, self.key.sign(signed))
-
-    def open_subjects(self, face: Village) -> list[Opened]:
-        """Return the undecided subjects in which it has a seat."""
-        rows = face.conn.execute(
-            "SELECT subject FROM subject WHERE certificate IS NULL ORDER BY opened_ms, subject"
-        ).fetchall()
-        view = View(face.conn)
-        return [councils.named(view, subject) for (subject,) in rows]
 
 
 class _Twisting(SimulatedTransport):
@@ -127,7 +152,7 @@ def twin_of(village: Village) -> Village:
 # Manners
 
 
-def equivocate(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def equivocate(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """To each seat another word in each round, to some both; as proposer, too."""
     said = []
     for opened in liar.open_subjects(face):
@@ -145,7 +170,7 @@ def equivocate(liar: Liar, face: Village, village: str, message: Exchange) -> Ex
     return _with(message, said, own=liar.name)
 
 
-def help_one(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def help_one(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Give the votes that it has heard its own, for this seat's eyes alone: no other seat may know
     why this one is locked."""
     said = []
@@ -157,21 +182,21 @@ def help_one(liar: Liar, face: Village, village: str, message: Exchange) -> Exch
     return _with(message, said, own=liar.name)
 
 
-def forge(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def forge(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Say one thing that does not hold: a proof, a certificate, a vote or an *absent*."""
     rows = face.conn.execute("SELECT subject FROM subject ORDER BY opened_ms, subject").fetchall()
     if not rows:
         return message
     (subject,) = liar.rng.choice(rows)
-    opened = face.look(lambda view: councils.named(view, subject))
+    opened = councils.named(View(face.conn), subject)
     forged = liar.rng.choice(FORGERIES)(liar, face, opened)
-    liar.world.note(f"forged {next(iter(forged), 'nothing')}")
+    liar.note(f"forged {next(iter(forged), 'nothing')}")
     return _with(message, [_about(opened, **forged)]) if forged else message
 
 
-def forge_proof(liar: Liar, face: Village, opened: Opened) -> dict[str, object]:
+def forge_proof(liar: Tongue, face: Face, opened: Opened) -> dict[str, object]:
     """Return a proof with one thing of it changed, if there is one."""
-    proofs = face.look(lambda view: councils.proofs(view, opened.id))
+    proofs = councils.proofs(View(face.conn), opened.id)
     if not proofs:
         return {}
     real = liar.rng.choice(proofs)
@@ -193,11 +218,11 @@ def forge_proof(liar: Liar, face: Village, opened: Opened) -> dict[str, object]:
     return {"evidence": (msgspec.structs.replace(real, **liar.rng.choice(changes)),)}
 
 
-def forge_certificate(liar: Liar, face: Village, opened: Opened) -> dict[str, object]:
+def forge_certificate(liar: Tongue, face: Face, opened: Opened) -> dict[str, object]:
     """Return a certificate of its own votes, in the names of all, or of votes of several rounds."""
     value: Value = liar.rng.choice(("COMMIT", "ABORT"))
     own = liar.vote(opened, 0, "precommit", value).signature
-    heard = face.look(lambda view: councils.votes(view, opened.id))
+    heard = councils.votes(View(face.conn), opened.id)
     real = {
         vote.village: vote.signature
         for vote in heard
@@ -213,7 +238,7 @@ def forge_certificate(liar: Liar, face: Village, opened: Opened) -> dict[str, ob
     return {"certificate": liar.rng.choice(choices)}
 
 
-def forge_vote(liar: Liar, face: Village, opened: Opened) -> dict[str, object]:
+def forge_vote(liar: Tongue, face: Face, opened: Opened) -> dict[str, object]:
     """Return a vote in the name of another seat."""
     vote = liar.vote(opened, 0, "precommit", liar.rng.choice(WORDS))
     other = liar.rng.choice(
@@ -222,7 +247,7 @@ def forge_vote(liar: Liar, face: Village, opened: Opened) -> dict[str, object]:
     return {"votes": (msgspec.structs.replace(vote, village=other),)}
 
 
-def forge_absent(liar: Liar, face: Village, opened: Opened) -> dict[str, object]:
+def forge_absent(liar: Tongue, face: Face, opened: Opened) -> dict[str, object]:
     """Return the word of another seat that a hold is absent."""
     terms = opened.terms
     said = valid.absent(liar.key, liar.name, terms.network, opened.id, terms.from_village)
@@ -230,13 +255,13 @@ def forge_absent(liar: Liar, face: Village, opened: Opened) -> dict[str, object]
     return {"absents": (msgspec.structs.replace(said, village=other),)}
 
 
-def forge_proposal(liar: Liar, face: Village, opened: Opened) -> dict[str, object]:
+def forge_proposal(liar: Tongue, face: Face, opened: Opened) -> dict[str, object]:
     """Return a proposal of a round that is another's to propose in."""
     rounds = [each for each in range(4) if opened.subject.proposer(each) != liar.name]
     return {"proposals": (liar.proposal(opened, liar.rng.choice(rounds), "ABORT", -1),)}
 
 
-def say_absent(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def say_absent(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Say at once that the holds of both parties are absent."""
     said = []
     for opened in liar.open_subjects(face):
@@ -249,7 +274,7 @@ def say_absent(liar: Liar, face: Village, village: str, message: Exchange) -> Ex
     return _with(message, said)
 
 
-def vote_far_ahead(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def vote_far_ahead(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Vote in rounds that nobody is in; seem to be far ahead, or to know nothing."""
     said = []
     for opened in liar.open_subjects(face):
@@ -260,7 +285,7 @@ def vote_far_ahead(liar: Liar, face: Village, village: str, message: Exchange) -
     return _with(message, said)
 
 
-def mix_subjects(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def mix_subjects(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Say the words of one subject in another."""
     if len(message.councils) < 2:
         return message
@@ -273,24 +298,24 @@ def mix_subjects(liar: Liar, face: Village, village: str, message: Exchange) -> 
     return msgspec.structs.replace(message, councils=mixed)
 
 
-def ask_again(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def ask_again(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Know nothing of any subject, whatever it was told."""
     rows = face.conn.execute("SELECT subject FROM subject ORDER BY subject LIMIT 8").fetchall()
     said = [CouncilMessage(subject, messages.UNKNOWN_ROUND) for (subject,) in rows]
     return _with(message, said)
 
 
-def say_nothing(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def say_nothing(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Go on with sync, and leave out all that councils need."""
     return msgspec.structs.replace(message, councils=(), cosignature=None)
 
 
-def hide_log(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def hide_log(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Say all but its own records, so that nobody can cosign them."""
     return msgspec.structs.replace(message, push=None)
 
 
-def same(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+def same(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Say it as it is. (For those whose lie is what they say when, or to whom.)"""
     return message
 

@@ -140,6 +140,7 @@ class Laws:
             self._copies(village)
             self._stored_before_said(village)
             self._certificates(village)
+            self._accused(village)
         self._one_end()
 
     def at_rest(self) -> None:
@@ -398,6 +399,12 @@ class Laws:
                 )
         elif (status == "SETTLED") != (row[0] == "SETTLED"):
             raise LawBroken("both or neither", f"{subject.hex()[:8]}: {status} and {row[0]}")
+
+    def _accused(self, village: Village) -> None:
+        """Nobody who does as the product does is ever said to have broken the rules."""
+        for accused, what in village.conn.execute("SELECT village, what FROM misbehaviour"):
+            if accused in self.world.villages:
+                raise LawBroken("nobody honest is accused", f"{accused} at {village.name}: {what}")
 
     def _nothing_left(self, village: Village) -> None:
         left = village.conn.execute(

@@ -37,10 +37,16 @@ PEOPLE: Final = {
     "ose-california-001": ("Bob", "Bea", "Ben", "Bo"),
     "ose-texas-001": ("Tom", "Tea", "Tim", "Tess"),
     "ose-vermont-001": ("Vera", "Vic", "Val", "Vi"),
+    "ose-ohio-001": ("Olga", "Otto", "Oki", "Ole"),
+    "ose-utah-001": ("Uma", "Udo", "Ugo", "Ute"),
+    "ose-kansas-001": ("Kim", "Kai", "Kate", "Kofi"),
 }
 SHARED: Final = {"Solar Panel": 0, "Flour": 3}
-_ALONE: Final = (("Honey", 2), ("Seed Bag", 0), ("Wool", 1), ("Maple Syrup", 2))
-_AT_ODDS: Final = (("Rope", 1), ("Rope", 2), ("Rope", 1), ("Rope", 3))
+_ALONE: Final = (
+    *(("Honey", 2), ("Seed Bag", 0), ("Wool", 1), ("Maple Syrup", 2)),
+    *(("Corn", 1), ("Salt", 2), ("Wheat", 1)),
+)
+_AT_ODDS: Final = tuple(("Rope", decimals) for decimals in (1, 2, 1, 3, 2, 1, 2))
 ALONE: Final = dict(zip(PEOPLE, _ALONE, strict=True))
 AT_ODDS: Final = dict(zip(PEOPLE, _AT_ODDS, strict=True))
 
@@ -59,7 +65,7 @@ class Story:
         self.people = {name: PEOPLE[name][: self.rng.randint(2, 4)] for name in names}
         self.proposals_left = self.rng.randint(5, 15)
         for a, b in combinations(self.all, 2):
-            self.world.befriend(a, b)
+            self.befriend(a, b)
         for village in self.all:
             village.now(lambda tx, v=village: self._furnish(tx, v))  # type: ignore[misc]
 
@@ -74,6 +80,9 @@ class Story:
         await self._heal()
         self._count_ends()
         return self.world.counts
+
+    def befriend(self, a: Village, b: Village) -> None:
+        self.world.befriend(a, b)
 
     def choose_villages(self) -> list[str]:
         return list(PEOPLE)[:3][: self.rng.choice((2, 2, 2, 2, 3))]

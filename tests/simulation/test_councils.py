@@ -8,14 +8,15 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from edge import desk, trade_council, trade_escrow
+from edge import commands, control, desk, trade_council, trade_escrow
 from edge.core import council, receipt, trade
 from edge.core.council import Seat
 from edge.core.crypto import SecretKey
 from edge.core.messages import CouncilMessage, Opening, SubjectMessage
 from edge.core.trade import Proposal
-from edge.errors import BadProof
-from edge.storage import councils, members, neighbours, telling, trades
+from edge.errors import BadProof, WrongState
+from edge.steward import Box
+from edge.storage import allowance, councils, members, neighbours, telling, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
 from edge.storage.tx import View
@@ -281,6 +282,152 @@ async def test_a_start_begins_a_rounds_waits_anew(four: Four) -> None:
     four.b.now(trade_escrow.begin)
     wakes_ms = four.b.look(councils.next_wake)
     assert wakes_ms is not None and wakes_ms <= four.world.now_ms + 2 * council.TIMEOUT_MS
+
+
+async def test_a_box_that_is_off_every_night_does_not_wait_for_ever(four: Four) -> None:
+    """A round's wait of a day ends when it was to end, though no day has so many hours of light."""
+    known = await accepted(four)
+    opened = four.b.look(lambda view: councils.named(view, known.subject))
+    day_ms, hour_ms = 86_400_000, 3_600_000
+    began_ms = four.world.now_ms
+    state = council.State(round=16, propose_ms=began_ms + day_ms)
+    four.b.now(lambda tx: councils.keep_state(tx, opened, state, began_ms + day_ms))
+    wakes_ms = None
+    for _ in range(3):
+        four.b.now(trade_escrow.begin)
+        wakes_ms = four.b.look(councils.next_wake)
+        assert wakes_ms is not None
+        if wakes_ms <= four.world.now_ms + 10 * hour_ms:
+            break
+        four.world.now_ms += day_ms  # ten hours on, fourteen off
+    assert four.world.now_ms <= began_ms + day_ms
+    assert wakes_ms is not None
+    assert wakes_ms <= began_ms + day_ms + council.TIMEOUT_MS
+
+
+async def test_a_clock_that_is_set_far_back_stretches_no_wait(four: Four) -> None:
+    """Stamps stand still until it has caught up; rounds go on."""
+    known = await accepted(four)
+    opened = four.b.look(lambda view: councils.named(view, known.subject))
+    wait_ms = council.timeout_ms(2, 600)
+    four.b.now(trade_escrow.wake)
+    state = council.State(round=2, propose_ms=four.world.now_ms + wait_ms)
+    four.b.now(lambda tx: councils.keep_state(tx, opened, state, state.propose_ms))
+    four.b.offset_ms = -30 * 86_400_000
+    waited_ms = 0
+    while four.b.look(lambda view: councils.named(view, known.subject)).state.phase == "propose":
+        left_ms = four.b.now(trade_escrow.wake)
+        assert left_ms is not None
+        assert waited_ms <= wait_ms
+        four.world.now_ms += (step_ms := min(left_ms, 1_000))
+        waited_ms += step_ms
+    assert wait_ms - 1_000 <= waited_ms <= wait_ms + 1_000
+
+
+# How much is taken in, and what is passed over
+
+
+def taken(village: Village, neighbour: str) -> int:
+    (found,) = village.conn.execute(
+        "SELECT taken_bytes FROM neighbour WHERE village = ?", (neighbour,)
+    ).fetchone()
+    return int(found)
+
+
+async def test_what_is_brought_to_a_council_counts(four: Four) -> None:
+    """Once: what is said again takes no room."""
+    known = await accepted(four)
+    before = {each: taken(four.c, each) for each in (A, B, D)}
+    records = four.b.look(lambda view: view.one("SELECT sum(length(record)) FROM entry")[0])
+    await four.settle_down()
+    brought = sum(taken(four.c, each) - before[each] for each in before)
+    size = sum(
+        len(str(row))
+        for table in ("proof", "ballot", "proposal", "absence")
+        for row in four.c.conn.execute(f"SELECT * FROM {table}")
+    )
+    assert size / 2 < brought < 4 * size + 4 * records
+    after = {each: taken(four.c, each) for each in before}
+    for _ in range(3):
+        four.c.now(lambda tx: telling.tell_anew(tx, A, known.subject))
+        await four.settle_down()
+    grown = sum(taken(four.c, each) - after[each] for each in before)
+    assert grown == 0
+
+
+async def test_who_has_used_up_its_room_opens_no_new_subjects(
+    four: Four, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is heard on those that are open: without its votes nobody would get back what is held."""
+    known = await accepted(four)
+    await four.b.client.exchange(C)
+    assert four.c.look(lambda view: councils.find(view, known.subject)) is not None
+    later = await accepted(four)
+    for name in ("FIRST_BYTES", "BOUND_BYTES"):
+        monkeypatch.setattr(allowance, name, 0)
+    for name in (A, B, D):
+        await four.world.villages[name].client.exchange(C)
+    assert four.c.look(lambda view: councils.find(view, later.subject)) is None
+    vote = council.Vote(D, 0, "prevote", None, b"")
+    signed = council.vote_bytes(known.terms.network, known.subject, 0, "prevote", None)
+    said = CouncilMessage(
+        known.subject, 0, votes=(replace(vote, signature=four.d.key.sign(signed)),)
+    )
+    d = four.c.look(lambda view: neighbours.named(view, D))
+    four.c.now(lambda tx: trade_council.receive(tx, d, [said]))
+    votes = four.c.look(lambda view: councils.votes(view, known.subject))
+    assert D in {each.village for each in votes}
+    monkeypatch.undo()
+    await four.settle_down()
+    assert {decided(each, later) for each in four.all} == {"COMMIT"}
+    agree(*four.all)
+
+
+async def test_a_bad_word_is_told_of_once_an_hour(
+    four: Four, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = await accepted(four)
+    await four.b.client.exchange(C)
+    forged = council.Vote(A, 0, "prevote", "COMMIT", bytes(64))
+    said = [CouncilMessage(known.subject, 0, votes=(forged,))]
+    d = four.c.look(lambda view: neighbours.named(view, D))
+
+    def told() -> list[str]:
+        lines = [each.getMessage() for each in caplog.records]
+        return [line for line in lines if line.startswith("passed over")]
+
+    for _ in range(5):
+        four.c.now(lambda tx: trade_council.receive(tx, d, said * 3))
+    first = f"passed over what {D} says, since it does not hold: a vote does not hold"
+    assert told() == [first]
+    four.world.now_ms += 3_600_000
+    four.c.now(lambda tx: trade_council.receive(tx, d, said))
+    assert told() == [first, f"{first}; 14 more were passed over before"]
+    four.c.offset_ms = -(10**9)  # a clock that is set back silences nothing for long
+    four.c.now(lambda tx: trade_council.receive(tx, d, said))
+    assert len(told()) == 3
+
+
+@pytest.mark.parametrize(("how", "late"), [("CANCELLED", 0), ("CANCELLED", 20), ("EXPIRED", 20)])
+async def test_a_withdrawn_proposal_that_was_never_heard(four: Four, how: str, late: int) -> None:
+    """It comes without names, and is kept as what it is: nobody is told that it is addressed to
+    nobody."""
+    known = four.propose(deadline_s=600)
+    if how == "CANCELLED":
+        four.a.now(
+            lambda tx: trade_escrow.cancel(tx, members.named(tx, "Alice"), at(four.a, known))
+        )
+    four.world.now_ms += late * 60_000
+    four.a.now(trade_escrow.expire)
+    await four.a.client.exchange(B)
+    there = at(four.b, known)
+    assert (there.status, there.closed) == (how, True)
+    assert at(four.a, known).closed
+    box = Box(four.b.runner, four.b.client, None, four.b.profile, 0, None, False)  # type: ignore[arg-type]
+    said = "was withdrawn" if how == "CANCELLED" else "ran out"
+    with pytest.raises(WrongState, match=f"the trade {said}: nothing is due"):
+        await commands.run(box, control.TradeAccept(there.id))
+    agree(*four.all)
 
 
 # Random federations of four

@@ -74,9 +74,9 @@ class World:
         self.villages[name] = Village(self, name)
         return self.villages[name]
 
-    def befriend(self, a: "Village", b: "Village") -> None:
+    def befriend(self, a: "Village", b: "Village", council_seats: int = 4) -> None:
         """Make two villages neighbours by an invitation, the messages handed over directly."""
-        invitation = a.now(peering.invite)
+        invitation = a.now(lambda tx: peering.invite(tx, council_seats=council_seats))
         sent = b.now(lambda tx: peering.take_up(tx, invitation))
         answered = a.now(lambda tx: peering.answer(tx, sent, a.profile))
         b.now(lambda tx: peering.complete(tx, invitation, sent, answered, b.profile))

@@ -283,6 +283,29 @@ def test_a_branch_that_leaves_after_what_is_cosigned_is_a_fork(
     assert cosigned(a) == old
 
 
+def test_a_proof_that_shows_another_beginning_is_a_fork(
+    villages: tuple[Village, Village],
+) -> None:
+    """The larger checkpoint is not stored here, and signed; so is the one that was cosigned."""
+    a, b = villages
+    ask(a, request(b, cosigned(a), 6))
+    old, size = cosigned(a), logs.size_of(b.view, OWN_LOG)
+    assert old.bit_count() > 1, "of a subtree whole the proof does not hold the root"
+    leaves = [merkle.leaf_hash(b"another %d" % index) for index in range(size)]
+    edge, grown = merkle.extend(0, [], leaves)
+    found = {merkle.Node(0, index): leaf for index, leaf in enumerate(leaves)}
+    found |= {merkle.Node(level, index): hash_ for level, index, hash_ in grown}
+    proof = merkle.consistency_proof(old, size, found)
+    asked = AddCheckpoint.of(old, proof, signed(b, size, merkle.root_from_edge(edge)))
+    runner = Inline(a)
+    for _ in range(2):
+        with pytest.raises(BadProof):
+            asyncio.run(add_checkpoint(runner, a.name, asked))
+    assert runner.writes == 1
+    assert "has signed two different logs" in trouble(a, b)
+    assert cosigned(a) == old
+
+
 def test_a_wrong_proof_accuses_nobody(villages: tuple[Village, Village]) -> None:
     a, b = villages
     old, size = cosigned(a), logs.size_of(b.view, OWN_LOG)

@@ -15,6 +15,7 @@ from edge.core import (
     checkpoint,
     invitation,
     messages,
+    misbehaviour,
     note,
     receipt,
     records,
@@ -32,7 +33,7 @@ from edge.errors import (
     UntrustedCheckpoint,
     WrongVersion,
 )
-from tests.unit import examples
+from tests.unit import examples, test_misbehaviour
 
 
 class Parser(NamedTuple):
@@ -75,6 +76,11 @@ PARSERS = {
         _text(invitation.from_text),
         (invitation.to_text(examples.INVITATION).encode(),),
         (InvalidInput,),
+    ),
+    "proof of misbehaviour": Parser(
+        lambda data: misbehaviour.verify(misbehaviour.decode(data)),
+        tuple(misbehaviour.encode(each) for each in test_misbehaviour.PROOFS.values()),
+        (Malformed, TooLarge, BadProof),
     ),
     "exchange": Parser(
         messages.decode_exchange,

@@ -41,6 +41,7 @@ LEVELS: Final = (
     ),
     ("edge.exchange", "edge.trade_receipt", "edge.trade_terms"),
     ("edge.trade_council",),
+    ("edge.misbehaviour",),
     ("edge.told",),
     ("edge.storage", "edge.transport", "edge.discovery", "edge.appliance", "edge.config"),
     ("edge.core",),

@@ -40,6 +40,7 @@ BAD: list[dict[str, Any]] = [
     {"council": GENESIS.council[:1]},
     {"council": GENESIS.council[::-1]},
     {"council": (*GENESIS.council, C)},
+    *({"council_seats": count} for count in (-7, 0, 2, 5, 8)),
     {
         "members": tuple(Seat(f"a-b-{n:03}", bytes([n] * 32)) for n in range(8)),
         "council": tuple(f"a-b-{n:03}" for n in range(8)),
@@ -51,6 +52,15 @@ BAD: list[dict[str, Any]] = [
 def test_what_is_no_genesis(changes: dict[str, Any]) -> None:
     with pytest.raises(Malformed, match="charter: not a genesis of distinct founders"):
         charter.decode(canonical.encode(replace(GENESIS, **changes)))
+
+
+def test_councils_of_seven() -> None:
+    """Four need not be said, and must not be: what was signed before stays as it was."""
+    made = charter.genesis((SEATS[0], SEATS[1]), bytes(range(16)), 7)
+    assert made == CHARTER[:-1] + b',"council_seats":7}'
+    assert (charter.decode(made).council_seats, GENESIS.council_seats) == (7, 4)
+    with pytest.raises(Malformed, match="not in canonical form"):
+        charter.decode(CHARTER[:-1] + b',"council_seats":4}')
 
 
 SEVEN = tuple(Seat(f"a-b-{n:03}", bytes([n] * 32)) for n in range(7))

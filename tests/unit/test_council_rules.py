@@ -452,10 +452,22 @@ def test_waits_double_up_to_a_day_or_four_windows() -> None:
         assert max(council.timeout_ms(round_, window_s) for round_ in range(60)) == most
 
 
-def test_after_a_restart_waits_begin_anew() -> None:
-    state = replace(locked(2, "prevote"), prevote_ms=77)
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (77, 2_500),  # over: but the others can be heard first
+        (2_499, 2_500),
+        (5_000, 5_000),  # goes on, however often the box is switched off
+        (8_500, 8_500),
+        (8_501, 8_500),  # by a clock that was ahead: as long as if it began now
+        (10**12, 8_500),
+        (0, 0),
+    ],
+)
+def test_after_a_restart_a_wait_ends_when_it_was_to_end(stored: int, expected: int) -> None:
+    state = replace(locked(2, "prevote"), propose_ms=0, prevote_ms=stored)
     anew = council.begin_waits_anew(OF_FOUR, state, 500)
-    assert anew == replace(state, propose_ms=8_500, prevote_ms=8_500)
+    assert anew == replace(state, prevote_ms=expected)
     assert council.begin_waits_anew(OF_FOUR, State(), 500) == State()
 
 

@@ -49,6 +49,14 @@ def test_what_is_wrong_is_said() -> None:
             invitation.from_text(text)
 
 
+def test_councils_of_seven() -> None:
+    seven = replace(INVITATION, council_seats=7)
+    assert canonical.encode(seven) == canonical.encode(INVITATION)[:-1] + b',"council_seats":7}'
+    assert invitation.from_text(invitation.to_text(seven)) == seven
+    with pytest.raises(InvalidInput, match="not a village's"):
+        invitation.from_text(invitation.to_text(replace(INVITATION, council_seats=5)))
+
+
 def test_an_invitation_at_its_bounds() -> None:
     most = replace(
         INVITATION,

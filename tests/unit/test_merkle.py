@@ -338,3 +338,22 @@ def test_a_leaf_is_never_a_node(size: int, shift: int) -> None:
     """An inner node's two hashes, offered as one record, hash to something else (section 2.1.1)."""
     left, right = LEAVES[shift], LEAVES[size]
     assert merkle.leaf_hash(left + right) != merkle.node_hash(left, right)
+
+
+# What a proof shows by itself
+
+
+@given(st.integers(1, SIZE - 1), st.integers(1, SIZE - 1))
+def test_a_consistency_proof_shows_the_root_of_the_old_tree(one: int, other: int) -> None:
+    """But where that tree is a subtree whole: there it shows nothing."""
+    old, new = sorted((one, other + 1))
+    proof = naive_subproof(old, 0, new, True)
+    if old == new or old.bit_count() == 1:
+        with pytest.raises(BadProof):
+            merkle.prefix_root(old, new, proof, naive_root(0, new))
+        return
+    assert merkle.prefix_root(old, new, proof, naive_root(0, new)) == naive_root(0, old)
+    with pytest.raises(BadProof):
+        merkle.prefix_root(old, new, proof, naive_root(0, old))
+    with pytest.raises(BadProof):
+        merkle.prefix_root(old, new, proof[:-1], naive_root(0, new))

@@ -33,6 +33,7 @@ PEERS = {
             "last_contact": 0,
             "open_trades": 2,
             "trouble": "it has signed two logs",
+            "misbehaviour": ["it signed two different votes"],
             "lines": [
                 {
                     "asset": "AT",
@@ -78,10 +79,11 @@ STATUS = {
     "deciding": 3,
     "misbehaviour": [
         {
-            "village": "ose-ohio-001",
-            "trade": "0123456789abcdef",
+            "village": "ose-texas-001",
+            "what": "it signed two different votes",
             "subject": "01" * 32,
-            "kept": 1_760_000_000,
+            "source": "",
+            "time": 1_760_000_000,
         }
     ],
 }
@@ -172,6 +174,7 @@ def test_peers() -> None:
         "last contact never; 5 of its records here, 7 of ours there; open trades: 2",
         "AT: it owes 5.00, on hold 1.00, line 1000.00, room 994.00",
         "no new trades with it: it has signed two logs",
+        "gets no seat in councils: it signed two different votes",
         "ose-ohio-001  Ohio  has offered itself (register)",
     ):
         assert said in text
@@ -195,9 +198,9 @@ def test_status() -> None:
         "no time service says that it has set it",
         "its clock is 3600 s from this one",
         "no new trades with it: it has signed two logs",
+        "broke rules ose-texas-001, known since 2025-10-09 08:53:20 UTC",
         "2025-10-09 08:53:20 UTC",
         "deciding    3 open trades of other villages",
-        "misbehaved  ose-ohio-001 in trade 0123456789abcdef",
     ):
         assert said in text
     log = {"size": 1, "root": "ff", "time": 0, "cosigned_size": 0, "cosigned_by": []}
