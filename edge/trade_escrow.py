@@ -6,15 +6,12 @@ from them by `core.trade.next_action`, so the first message, a retry and a resta
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
-from edge import trade_council, trade_terms
+from edge import trade_council, trade_delivery, trade_receipt, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
 from edge.core.council import Seat
 from edge.core.listing import Side
 from edge.core.messages import CouncilMessage, Names, SubjectMessage, Withdrawn
-from edge.core.receipt import FORMAT, Receipt
 from edge.core.trade import Action, Event, Proposal, Quantity, Role, Status
 from edge.errors import (
     BadProof,
@@ -41,7 +38,7 @@ from edge.storage import (
 from edge.storage.members import Member
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
-from edge.storage.tx import OWN_LOG, Tx, View
+from edge.storage.tx import OWN_LOG, Tx
 
 _HEARD_LATE = "it was accepted, but this village heard of that too late"
 _EVENTS: dict[Withdrawn, Event] = {
@@ -68,6 +65,7 @@ def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Tr
         raise TooMany(f"too many proposals to {neighbour.village} are open")
     terms = trade_terms.make(tx, neighbour, proposal, from_fee)
     terms_bytes = trade.encode_terms(trade.decode_terms(trade.encode_terms(terms)))
+    trade_delivery.check_refund(tx, terms)
     holds.set_aside(tx, terms, member.account)
     return trades.add(
         tx,
@@ -93,6 +91,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
     trade_council.check_seats(tx, known.terms)
+    trade_delivery.check_refund(tx, known.terms)
     _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
     holds.append_hold(tx, known, signature, member.account)
@@ -113,13 +112,14 @@ def cancel(tx: Tx, member: Member, known: Trade) -> Trade:
 
 
 def expire(tx: Tx) -> int:
-    """End what the clock ends: proposals, those within the village too, and listings; return how
-    many. Old answers to requests are forgotten, too, and erased listings wiped."""
+    """End what the clock ends: proposals, those within the village too, listings, and the waiting
+    for goods; return how many. Old answers to requests are forgotten, too, and erased listings
+    wiped."""
     past = trades.pending_past(tx, tx.minute)
     for known in past:
         _end_unbound(tx, known, Event.EXPIRE, "nobody accepted it in time")
     members.forget_answers(tx)
-    count = len(past) + deals.expire(tx) + listings.drop_ended(tx)
+    count = len(past) + deals.expire(tx) + listings.drop_ended(tx) + trade_delivery.expire(tx)
     listings.wipe(tx)
     return count
 
@@ -162,7 +162,7 @@ def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> se
     for subject in dict.fromkeys([*due, *about]):
         while _step(tx, neighbour, trades.by_subject(tx, subject)):
             moved.add(subject)
-    return moved
+    return moved | trade_delivery.advance(tx, neighbour)
 
 
 def receive_council(
@@ -199,35 +199,7 @@ def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
             advance_all(tx, neighbours.named(tx, known.neighbour), [subject])
 
 
-def receipt(view: View, known: Trade) -> Receipt:
-    """Return the proof of an ended trade; WrongState if there is none (yet)."""
-    if known.certificate is None or known.to_signature is None:
-        raise WrongState(
-            f"the trade {trade.HOW_IT_STANDS[known.status]}, and has no receipt: that comes once "
-            "an accepted trade is decided",
-            trade_status=known.status,
-        )
-    by_council = trade_council.is_for(known.terms)
-    evidence = (
-        trade_council.proofs(view, known.subject, known.certificate.value)
-        if by_council
-        else trades.proofs(view, known)
-    )
-    needed = set() if by_council else {known.terms.from_village}
-    if known.certificate.value == "COMMIT":
-        needed = {known.terms.from_village, known.terms.to_village}
-    if not evidence.keys() >= needed:
-        raise WrongState("the proof for a receipt has not come yet", trade_status=known.status)
-    return Receipt(
-        FORMAT,
-        msgspec.Raw(known.terms_bytes),
-        known.from_signature,
-        known.to_signature,
-        known.certificate,
-        tuple(evidence.values()),
-    )
-
-
+receipt = trade_receipt.of
 speak = outbox.speak
 told = outbox.told
 speak_council = trade_council.speak
@@ -269,6 +241,7 @@ def _take_in(tx: Tx, neighbour: Neighbour, known: Trade, message: SubjectMessage
         trades.keep(tx, known.subject, to_user=message.names.to_user)
     if message.withdrawn is not None:
         new |= _withdrawn(tx, known, message.withdrawn)
+    new |= trade_delivery.take_in(tx, known, message.disputes or ())
     place = known.terms.network, known.subject, known.terms.seats
     if not all(council.vote_is_valid(vote, *place) for vote in message.votes):
         raise BadProof("a vote does not hold")
@@ -474,7 +447,8 @@ def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
         return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
     try:
         trade_council.check_seats(tx, known.terms)
-    except WrongState as error:
+        trade_delivery.check_refund(tx, known.terms)
+    except (WrongState, InvalidInput) as error:
         return _end_unbound(tx, known, Event.CANCEL, error.detail)
     return known
 
@@ -497,4 +471,5 @@ def _end(tx: Tx, known: Trade) -> None:
     if not settled:
         _take_listed(tx, known, -1)
     reason = "" if settled else f"{known.neighbour} was not bound by it"
-    trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)
+    ended = trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)
+    trade_delivery.note_end(tx, ended)

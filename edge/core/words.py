@@ -7,7 +7,7 @@ from typing import Final
 from edge.core import limits, names
 from edge.core.council import quorum
 from edge.core.names import TOKEN, TOKEN_DECIMALS
-from edge.core.trade import Addressed, Quantity, Role, Status, Terms
+from edge.core.trade import CARRIED_OUT, Addressed, Quantity, Role, Status, Terms
 
 NOTHING: Final = "nothing"
 asset_text = names.asset_text
@@ -37,6 +37,8 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
     ("from", Status.ACCEPTED): _BOUND,
     ("from", Status.HELD): _BOUND,
     ("from", Status.SETTLED): _DONE,
+    ("from", Status.DELIVERED): _DONE,
+    ("from", Status.DISPUTED): _DONE,
     ("from", Status.ABORTED): _NOT_DONE + _FREE,
     ("from", Status.REJECTED): _ENDED + _FREE,
     ("from", Status.CANCELLED): _ENDED + _FREE,
@@ -53,6 +55,8 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
     ),
     ("to", Status.HELD): _BOUND,
     ("to", Status.SETTLED): _DONE,
+    ("to", Status.DELIVERED): _DONE,
+    ("to", Status.DISPUTED): _DONE,
     ("to", Status.ABORTED): _NOT_DONE + _FREE,
     ("to", Status.REJECTED): _ENDED + "Nothing was held.",
     ("to", Status.CANCELLED): _ENDED + "Nothing was held.",
@@ -152,6 +156,7 @@ def describe(
     silent was last heard from.
     """
     given, fee = _given(terms, role)
+    status = Status.SETTLED if status in CARRIED_OUT else status
     sentence = SENTENCES[role, status]
     gets = quantity_text(terms.request if role == "from" else terms.offer)
     if not given.amount and not fee:

@@ -37,7 +37,7 @@ LEVELS: Final = (
         "edge.peering",
         "edge.standing",
     ),
-    ("edge.trade_terms",),
+    ("edge.trade_terms", "edge.trade_delivery", "edge.trade_receipt"),
     ("edge.trade_council",),
     ("edge.storage", "edge.transport", "edge.discovery", "edge.appliance", "edge.config"),
     ("edge.core",),
