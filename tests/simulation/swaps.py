@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine
 from itertools import combinations
 from typing import Any, Final
 
-from edge import desk, market, trade_escrow
+from edge import desk, market, trade_delivery, trade_escrow
 from edge.core import names
 from edge.core.accounts import clearing_account
-from edge.core.trade import Proposal
+from edge.core.trade import CARRIED_OUT, Proposal
 from edge.errors import BoxError, Refused, Unreachable
 from edge.market import Ask
 from edge.storage import ledger, listings, logs, members, neighbours, trades
@@ -126,6 +126,9 @@ class Story:
             (9, self._accept),
             (1, self._reject),
             (1, self._cancel),
+            (3, self._deliver),
+            (1, self._dispute),
+            (2, self._refund),
             (4, self._list),
             (1, self._take_back),
             (3, self._answer_listing if self.proposals_left else self._accept),
@@ -248,6 +251,37 @@ class Story:
 
         return self._ask(what, village, answer)
 
+    def _deliver(self) -> Act:
+        return self._after("deliver", trade_delivery.deliver)
+
+    def _dispute(self) -> Act:
+        reason = self.rng.choice(("it is cracked", "nothing came", ""))
+        return self._after(
+            "dispute", lambda tx, member, known: trade_delivery.dispute(tx, member, known, reason)
+        )
+
+    def _refund(self) -> Act:
+        def refund(tx: Tx, member: members.Member, known: Trade) -> Trade:
+            return trade_escrow.propose(tx, member, trade_delivery.refund(tx, member, known))
+
+        return self._after("refund", refund)
+
+    def _after(self, what: str, do: Callable[[Tx, members.Member, Trade], Trade]) -> Act:
+        """Do something about a trade that is carried out, whoever's that is."""
+        village, pick = self.rng.choice(self.all), self.rng.randrange(1_000)
+
+        def act(tx: Tx) -> None:
+            mine = [each for each in trades.everyone(tx) if each.status in CARRIED_OUT]
+            if mine:
+                known = mine[pick % len(mine)]
+                assert known.member is not None
+                member = members.by_id(tx, known.member)
+                assert member is not None
+                do(tx, member, known)
+                self.world.counts[f"{what} asked"] += 1
+
+        return self._ask(what, village, act)
+
     def _pay(self) -> Act:
         village = self.rng.choice(self.all)
         payer, payee = self.rng.sample((*self.people[village.name], "treasury"), 2)
@@ -358,7 +392,7 @@ class Story:
             self.world.now_ms += 9 * DAY_MS
             await self._step([self._expire_all()])
         await self._until(self._bound_ended, EXCHANGES_TO_END_MAX, "every bound trade ended")
-        self.world.now_ms += 9 * DAY_MS
+        self.world.now_ms += self.rng.choice((9, 40)) * DAY_MS
         await self._step([self._expire_all()])
         await self._until(self._is_quiet, EXCHANGES_TO_REST_MAX, "nobody has more to say")
         self.laws.at_rest()
@@ -396,7 +430,8 @@ class Story:
             for _, copy in copies
         )
         among = ", ".join(f"'{name}'" for name in sizes)
-        return whole and told and not self._count(f"closed = 0 AND neighbour IN ({among})")
+        waits = f"(closed = 0 OR heard = 1) AND neighbour IN ({among})"
+        return whole and told and not self._count(waits)
 
     def _count(self, condition: str) -> int:
         sql = f"SELECT count(*) FROM trade WHERE {condition}"
@@ -410,6 +445,8 @@ class Story:
                 self.world.note(f"{role} {status}")
                 if listing:
                     self.world.note(f"answer {status}")
+                if b'"refund_of":null' not in terms:
+                    self.world.note(f"refund {status}")
                 if b'"amount":0}' in terms:
                     self.world.note(f"gift {status}")
 
