@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from edge import desk, market, peering, standing, steward, trade_escrow
+from edge import desk, market, peering, standing, steward, trade_delivery, trade_escrow
 from edge.control import (
     AnyCommand,
     AssetApprove,
@@ -29,16 +29,29 @@ from edge.control import (
     Status,
     TradeAccept,
     TradeCancel,
+    TradeDelivered,
+    TradeDispute,
     TradeList,
     TradePropose,
+    TradeRefund,
     TradeReject,
     TradeRetry,
     TradeShow,
 )
-from edge.core import invitation, limits, names, receipt, registry, trade, words
+from edge.core import after_words, invitation, limits, names, receipt, registry, trade, words
 from edge.errors import Refused, WrongState
 from edge.steward import Box
-from edge.storage import deals, facts, ledger, logs, members, neighbours, swaps, trades
+from edge.storage import (
+    deals,
+    deliveries,
+    facts,
+    ledger,
+    logs,
+    members,
+    neighbours,
+    swaps,
+    trades,
+)
 from edge.storage.deals import Deal
 from edge.storage.members import Member
 from edge.storage.swaps import Swap
@@ -57,17 +70,14 @@ async def run(box: Box, command: AnyCommand) -> object:
             return await _enter(box, command)
         case AssetApprove():
             return await _approve(box, command)
-        case PeerInvite():
-            made = await box.runner.write(
-                lambda tx: peering.invite(tx, command.valid_hours * 3_600)
-            )
-            return {"invitation": invitation.to_text(made)}
-        case PeerAdd():
-            return {"neighbour": await steward.join(box, command.invitation)}
+        case PeerInvite() | PeerAdd():
+            return await _peer(box, command)
         case TradePropose():
             return await _propose(box, command)
         case TradeAccept() | TradeReject() | TradeCancel():
             return await _decide(box, command)
+        case TradeDelivered() | TradeDispute() | TradeRefund():
+            return await _go_on(box, command)
         case TradeRetry():
             return await _retry(box, command)
         case ImportRegistry():
@@ -102,7 +112,7 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
 
 def swap_shown(view: View, found: Swap) -> dict[str, object]:
     """Return a trade, with another village or at home, as its own village's people see it."""
-    return deal_shown(view, found) if isinstance(found, Deal) else trade_shown(found)
+    return deal_shown(view, found) if isinstance(found, Deal) else trade_shown(view, found)
 
 
 def deal_shown(view: View, found: Deal) -> dict[str, object]:
@@ -133,29 +143,41 @@ def deal_shown(view: View, found: Deal) -> dict[str, object]:
         "message": words.describe_deal(
             "from", found.status, gives, gets, taker, deadline, me=giver
         ),
+        "refund_of": None,
+        "refund": None,
+        "disputes": {},
     }
 
 
-def trade_shown(found: Trade) -> dict[str, object]:
-    """Return a trade with another village as its own village's people see it."""
+def trade_shown(view: View, found: Trade) -> dict[str, object]:
+    """Return a trade with another village as its own village's people see it. `refund` is the trade
+    that gives it back; `disputes`: what was written, by the village of whoever wrote it."""
     terms = found.terms
+    fee, me, them = terms.to_fee, found.to_user, found.from_user
+    if found.role == "from":
+        fee, me, them = terms.from_fee, them, me
+    beside = trade_delivery.after(view, found, lambda ms: words.when(words.moment(ms)))
+    message = words.describe(
+        found.role,
+        found.status,
+        terms,
+        found.from_user,
+        found.to_user,
+        found.reason,
+        yours=False,
+        told=found.told,
+        addressed=found.addressed,
+    )
+    came = after_words.after(found.role, found.status, terms, beside, me, them, yours=False)
+    written = deliveries.written(view, found.subject)
     return trade_public(found) | {
         "from_user": found.from_user,
         "to_user": found.to_user,
-        "fee": names.amount_text(
-            terms.from_fee if found.role == "from" else terms.to_fee, names.TOKEN_DECIMALS
-        ),
-        "message": words.describe(
-            found.role,
-            found.status,
-            terms,
-            found.from_user,
-            found.to_user,
-            found.reason,
-            yours=False,
-            told=found.told,
-            addressed=found.addressed,
-        ),
+        "fee": names.amount_text(fee, names.TOKEN_DECIMALS),
+        "message": f"{message} {came}".strip(),
+        "refund_of": beside.refund_of or None,
+        "refund": beside.refund or None,
+        "disputes": {village: text for village, text in sorted(written.items()) if text},
     }
 
 
@@ -253,6 +275,13 @@ async def _approve(box: Box, command: AssetApprove) -> object:
     return {"asset": code.decode(), "message": f"{shown} is in the catalogue now"}
 
 
+async def _peer(box: Box, command: PeerInvite | PeerAdd) -> object:
+    if isinstance(command, PeerAdd):
+        return {"neighbour": await steward.join(box, command.invitation)}
+    made = await box.runner.write(lambda tx: peering.invite(tx, command.valid_hours * 3_600))
+    return {"invitation": invitation.to_text(made)}
+
+
 async def _propose(box: Box, command: TradePropose) -> object:
     proposal = trade.Proposal(
         command.to_village,
@@ -296,12 +325,42 @@ async def _decide(box: Box, command: TradeAccept | TradeReject | TradeCancel) ->
     return await _after_step(box, await box.runner.write(decide))
 
 
+async def _go_on(box: Box, command: TradeDelivered | TradeDispute | TradeRefund) -> object:
+    """Do what comes after a trade is settled, for its member."""
+
+    def refund(tx: Tx, member: Member, found: Trade) -> Trade:
+        def propose() -> bytes:
+            proposal = trade_delivery.refund(tx, member, found)
+            return trade_escrow.propose(tx, member, proposal).subject
+
+        asked = msgspec.json.encode(command)
+        id_ = command.id if isinstance(command, TradeRefund) else ""
+        return trades.by_subject(tx, members.once(tx, STEWARD, id_, asked, propose))
+
+    def go_on(tx: Tx) -> Swap:
+        found = swaps.named(tx, command.trade)
+        if isinstance(found, Deal):
+            raise WrongState("a trade within the village is done at once: nothing comes after it")
+        member = members.by_id(tx, found.member) if found.member is not None else None
+        if member is None:
+            raise Refused(f"trade {found.id} is addressed to nobody here")
+        match command:
+            case TradeDelivered():
+                return trade_delivery.deliver(tx, member, found)
+            case TradeDispute():
+                return trade_delivery.dispute(tx, member, found, command.reason)
+            case TradeRefund():
+                return refund(tx, member, found)
+
+    return await _after_step(box, await box.runner.write(go_on))
+
+
 def _in_full(view: View, found: Swap) -> dict[str, object]:
     """Return a trade with what each seat has said of it; one at home has none."""
     if isinstance(found, Deal):
         return deal_shown(view, found) | {"standing": None}
     how = msgspec.to_builtins(standing.of(view, found))
-    return trade_shown(found) | {"standing": how}
+    return trade_shown(view, found) | {"standing": how}
 
 
 async def _retry(box: Box, command: TradeRetry) -> object:
@@ -322,7 +381,9 @@ async def _after_step(box: Box, moved: Swap) -> object:
             box.client.kick_all()
         return await box.runner.read(lambda view: deal_shown(view, moved))
     await steward.tell(box, moved.neighbour)
-    return trade_shown(await box.runner.read(lambda view: trades.by_subject(view, moved.subject)))
+    return await box.runner.read(
+        lambda view: trade_shown(view, trades.by_subject(view, moved.subject))
+    )
 
 
 _STEPS: Final[Mapping[type[AnyCommand], Callable[[Tx, Member, Trade], Trade]]] = {

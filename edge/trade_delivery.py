@@ -6,10 +6,11 @@ log, which comes with the ordinary sync. Each step is one transaction over commi
 late or restarted box does what is due once it gets to it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 from edge.core import delivery, limits, names, trade
+from edge.core.after_words import After
 from edge.core.delivery import Leg, Stand
 from edge.core.messages import DisputeText
 from edge.core.trade import CARRIED_OUT, Proposal, Quantity, Status
@@ -98,6 +99,19 @@ def refund_of(view: View, known: Trade, leg: Leg) -> Trade | None:
         if each.status in _BOUND and leg.goods.asset in delivery.returned(each.terms):
             return each
     return None
+
+
+def after(view: View, known: Trade, when: Callable[[int], str]) -> After:
+    """Return what there is to say of a trade beside its own row; `when` shows a time in ms."""
+    there, original = open_refund(view, known), known.terms.refund_of
+    minute = known.deliver_minute
+    return After(
+        stand(view, known),
+        there.id if there else "",
+        there.status if there else None,
+        trade.id_of(original) if original is not None else "",
+        when(minute * limits.MINUTE_MS) if minute is not None else "",
+    )
 
 
 # What is checked of a refund, before a village is bound by it

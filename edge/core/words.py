@@ -183,7 +183,7 @@ def describe(
     your = "your" if yours else f"{me or 'the member'}'s"
     return sentence.format(
         your=your,
-        Your=_capital(your),
+        Your=capital(your),
         yours="yours" if yours else f"{me or 'the member'}'s",
         you="you" if yours else me or "the member",
         You="You" if yours else me or "The member",
@@ -216,7 +216,7 @@ def describe_deal(
     your = f"{me}'s" if me else "your"
     return sentence.format(
         your=your,
-        Your=_capital(your),
+        Your=capital(your),
         yours=f"{me}'s" if me else "yours",
         you=me or "you",
         other=other,
@@ -288,10 +288,11 @@ def when(time: datetime) -> str:
 def sentence(text: str) -> str:
     """Return an error's detail as a sentence: with a capital and a full stop."""
     ended = text if text.endswith((".", "!", "?")) else f"{text}."
-    return _capital(ended)
+    return capital(ended)
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """Return text that begins with a capital."""
     return text[:1].upper() + text[1:]
 
 
