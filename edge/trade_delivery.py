@@ -65,10 +65,11 @@ def refund(view: View, member: Member, known: Trade) -> Proposal:
 
 def steps(view: View, known: Trade) -> tuple[Step, ...]:
     """Return what its member may do about a trade that is carried out."""
+    if known.status not in CARRIED_OUT or known.member is None:
+        return ()
     leg = delivery.leg_of(known.terms, known.role)
     so_far = stand(view, known)
-    goods = {each.goods.asset for each in delivery.legs(known.terms)}
-    if known.status not in CARRIED_OUT or known.member is None or goods <= so_far.delivered:
+    if {each.goods.asset for each in delivery.legs(known.terms)} <= so_far.delivered:
         return ()
     found: tuple[Step, ...] = ()
     if leg is not None and leg.goods.asset not in so_far.delivered:
@@ -103,13 +104,16 @@ def refund_of(view: View, known: Trade, leg: Leg) -> Trade | None:
 
 def after(view: View, known: Trade, when: Callable[[int], str]) -> After:
     """Return what there is to say of a trade beside its own row; `when` shows a time in ms."""
-    there, original = open_refund(view, known), known.terms.refund_of
-    minute = known.deliver_minute
+    original, minute = known.terms.refund_of, known.deliver_minute
+    gives_back = trade.id_of(original) if original is not None else ""
+    if known.status not in CARRIED_OUT:
+        return After(Stand(frozenset(), frozenset()), refund_of=gives_back)
+    there = open_refund(view, known)
     return After(
         stand(view, known),
         there.id if there else "",
         there.status if there else None,
-        trade.id_of(original) if original is not None else "",
+        gives_back,
         when(minute * limits.MINUTE_MS) if minute is not None else "",
     )
 
@@ -117,14 +121,14 @@ def after(view: View, known: Trade, when: Callable[[int], str]) -> After:
 # What is checked of a refund, before a village is bound by it
 
 
-def check_refund(view: View, terms: trade.Terms) -> None:
-    """Raise InvalidInput or WrongState if these are a refund's terms, and of no trade that can be
-    refunded so."""
+def check_refund(view: View, terms: trade.Terms, member: int | None) -> None:
+    """Raise InvalidInput or WrongState if these are a refund's terms, and of no trade of this
+    member's that can be refunded so."""
     if terms.refund_of is None:
         return
     known = trades.find(view, terms.refund_of)
-    if known is None or known.status not in CARRIED_OUT:
-        raise WrongState("the trade that it is to refund is not settled here")
+    if known is None or known.status not in CARRIED_OUT or known.member != member:
+        raise WrongState("the trade that it is to refund is not settled here, for the same member")
     their_log = neighbours.log_of(view, known.neighbour)
     theirs = deliveries.words(view, known.subject, their_log)
     gone = stand(view, known).delivered | delivery.said(theirs, "delivered")

@@ -65,7 +65,7 @@ def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Tr
         raise TooMany(f"too many proposals to {neighbour.village} are open")
     terms = trade_terms.make(tx, neighbour, proposal, from_fee)
     terms_bytes = trade.encode_terms(trade.decode_terms(trade.encode_terms(terms)))
-    trade_delivery.check_refund(tx, terms)
+    trade_delivery.check_refund(tx, terms, member.id)
     holds.set_aside(tx, terms, member.account)
     return trades.add(
         tx,
@@ -91,7 +91,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
     trade_council.check_seats(tx, known.terms)
-    trade_delivery.check_refund(tx, known.terms)
+    trade_delivery.check_refund(tx, known.terms, member.id)
     _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
     holds.append_hold(tx, known, signature, member.account)
@@ -447,7 +447,7 @@ def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
         return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
     try:
         trade_council.check_seats(tx, known.terms)
-        trade_delivery.check_refund(tx, known.terms)
+        trade_delivery.check_refund(tx, known.terms, known.member)
     except (WrongState, InvalidInput) as error:
         return _end_unbound(tx, known, Event.CANCEL, error.detail)
     return known

@@ -394,6 +394,26 @@ def test_a_refund_of_a_lying_proposer_is_not_accepted(
     assert status(b, made.subject) is Status.PENDING
 
 
+def test_a_refund_is_for_the_member_whose_trade_it_was(two: tuple[Village, Village]) -> None:
+    """Another village could name anybody: who accepts would pay for what somebody else got."""
+    a, b = two
+    b.write(lambda tx: desk.add_member(tx, "Eve", "-"))
+    b.write(lambda tx: desk.issue(tx, "Eve", "500"))
+    subject = settled(a, b)
+
+    def to_eve(tx: Tx) -> Trade:
+        alice = members.named(tx, "Alice")
+        asked = trade_delivery.refund(tx, alice, trades.by_subject(tx, subject))
+        return trade_escrow.propose(tx, alice, replace(asked, to_user="Eve"))
+
+    made = a.write(to_eve)
+    sync(a, b)
+    with pytest.raises(WrongState, match="for the same member"):
+        answer(b, "Eve", made.subject, trade_escrow.accept)
+    with pytest.raises(Forbidden):
+        refund(a, "Carol", subject)
+
+
 # Disputes
 
 
