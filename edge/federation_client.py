@@ -1,27 +1,29 @@
 """The village's side of sync: one exchange with each neighbour every minute, and at once when a
 trade moves.
 
-An exchange pushes our new records, brings the neighbour's, each verified to the root that its
-village signed and then cosigned, and carries the words on open trades, both ways.
+Of each neighbour it remembers what it has been told and may have stored. Whoever asks for an
+exchange shares the next one with all who ask meanwhile, so that many trades travel in one message.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import IntEnum
 from typing import Protocol
 
-import msgspec
-
-from edge.core import limits, messages, registry, trade
-from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
-from edge.errors import BoxError, ForkedLog, Malformed, UnknownVillage
-from edge.storage import allowance, facts, listings, logs, neighbours
+from edge.core import messages, trade
+from edge.core.messages import CouncilMessage, Exchange
+from edge.errors import BoxError, Malformed
+from edge.exchange import Heard, Said, Subjects, compose, receive
+from edge.storage import neighbours
 from edge.storage.neighbours import Neighbour
-from edge.storage.tx import OWN_LOG, Runner, Tx, View
+from edge.storage.tx import Runner, Urgent
+from edge.told import ALL, Told, Ways
 
 HEARTBEAT_S = 60
 RETRY_S_MIN = 1
+SOON_S = 0.5  # how long a subject rests until all are told what is not urgent
 ROUNDS_MAX = 1_000
 SYNC_PATH = "/federation/sync"
 TRADE_PATH = "/federation/trade"
@@ -34,73 +36,6 @@ class Transport(Protocol):
     async def exchange(self, village: str, path: str, body: bytes) -> bytes:
         """Raises Unreachable (what happened there is unknown) or what the village answered."""
         ...
-
-
-class Subjects(Protocol):
-    """What is said and done about trades: the module trade_escrow."""
-
-    def receive(
-        self, tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]
-    ) -> set[bytes]: ...
-
-    def speak(
-        self, view: View, neighbour: Neighbour, about: Iterable[bytes] = (), turn: int = 0
-    ) -> list[tuple[SubjectMessage, int]]: ...
-
-    def told(self, tx: Tx, said: Iterable[tuple[bytes, int]]) -> None: ...
-
-    def expire(self, tx: Tx) -> int: ...
-
-    def receive_council(
-        self, tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
-    ) -> None: ...
-
-    def speak_council(
-        self, view: View, village: str, room: int
-    ) -> list[tuple[CouncilMessage, int]]: ...
-
-    def answer_unknown(
-        self, view: View, said: Iterable[CouncilMessage]
-    ) -> list[CouncilMessage]: ...
-
-    def told_council(self, tx: Tx, village: str, said: Iterable[tuple[bytes, int]]) -> None: ...
-
-    def villages_waiting(self, view: View) -> list[str]: ...
-
-    def begin(self, tx: Tx) -> None: ...
-
-    def next_wake(self, view: View) -> int | None: ...
-
-    def wake(self, tx: Tx) -> int | None: ...
-
-
-class Said(msgspec.Struct, frozen=True):
-    """A composed message, to whom, and which rows it spoke of. `waiting`: the villages to which
-    there is something urgent to say."""
-
-    neighbour: Neighbour
-    message: Exchange
-    rows: tuple[tuple[bytes, int], ...]
-    councils: tuple[tuple[bytes, int], ...] = ()
-    waiting: tuple[str, ...] = ()
-
-    @property
-    def is_partial(self) -> bool:
-        """Tell whether our log or listings did not fit into it."""
-        push = self.message.push
-        return (push is not None and _is_partial(push)) or _is_full(self.message)
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """What taking in a message did. `moved`: it moved a trade; `about`: the trades that moved or of
-    which we had not spoken, to be spoken of next; `partial`: it brought a part of a longer log;
-    `took`: its sender holds more of ours than it did; `waiting`: as in Said."""
-
-    moved: bool = False
-    about: tuple[bytes, ...] = ()
-    partial: bool = False
-    took: bool = False
-    waiting: tuple[str, ...] = ()
 
 
 class FederationClient:
@@ -122,6 +57,8 @@ class FederationClient:
         self._peers: dict[str, _Peer] = {}
         self._is_running = False
         self._news = asyncio.Event()  # of what councils decide: their waits may have changed
+        self._later: asyncio.TimerHandle | None = None  # when all are told what is not urgent
+        self._number = int.from_bytes(random(6)) >> 1  # of the last message
         self.known: dict[str, Neighbour] = {}
 
     async def run(self) -> None:
@@ -139,6 +76,8 @@ class FederationClient:
                         peer.task.result()  # raises what broke it: a fault of this box
         finally:
             self._is_running = False
+            if self._later is not None:
+                self._later.cancel()
             tasks = [peer.task for peer in self._peers.values() if peer.task is not None]
             for task in tasks:
                 task.cancel()
@@ -153,7 +92,7 @@ class FederationClient:
             self._news.clear()
             if await self._runner.read(self._subjects.next_wake) is not None:
                 wakes_ms = await self._runner.write(self._subjects.wake)
-                self._wake_others(await self._runner.read(self._subjects.villages_waiting))
+                self._wake(await self._runner.read(self._subjects.urgent))
                 left_s = left_s if wakes_ms is None else min(left_s, wakes_ms / 1000)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
@@ -161,75 +100,179 @@ class FederationClient:
 
     def kick_all(self) -> None:
         """Exchange with every neighbour now."""
-        for peer in self._peers.values():
-            peer.wake.set()
+        for village in self._peers:
+            self.kick(village)
 
     def kick(self, village: str) -> None:
         """Exchange with a neighbour now rather than at the next heartbeat."""
-        self._peer(village).wake.set()
+        self._peer(village).wake(Why.ASKED)
 
-    async def exchange(self, village: str) -> None:
+    async def exchange(self, village: str, why: "Why | None" = None) -> None:
         """Exchange with a neighbour until neither side has anything new to say.
 
         Raises Unreachable, PeerError, or Refused as the neighbour answered.
         """
-        async with self._peer(village, start=False).lock:
-            heard, idle = Heard(), False
-            for _ in range(ROUNDS_MAX):
-                said = await self._compose(village, heard.about)
-                heard = await self._say(said)
-                waits = village in heard.waiting
-                if waits or heard.moved or heard.partial or (said.is_partial and heard.took):
-                    idle = False
-                elif heard.about and not idle:
-                    idle = True  # once: to show that it was heard
-                else:
-                    return
+        idle = False
+        for _ in range(ROUNDS_MAX):
+            said, heard = await self._exchange_once(village, why or Why.ASKED)
+            waits = self._is_urgent(village, heard.urgent)
+            went_on = said is not None and said.is_partial and heard.took
+            if waits or heard.moved or heard.partial or went_on:
+                idle = False
+            elif heard.about and not idle:
+                idle = True  # once: to show that it was heard
+            else:
+                return
 
     async def answer(self, village: str, body: bytes) -> bytes:
         """Take in a neighbour's signed message and return ours, once what it said is on disk."""
         message = messages.decode_exchange(body)
         if message.sender != village:
             raise Malformed(f"the message says it is from {message.sender[:63]}, signed {village}")
-        await self._runner.write(lambda tx: receive(tx, self._subjects, message, None))
-        self._peer(village, start=self._is_running, at_once=False)  # it has just been in touch
-        about = [_subject(each) for each in message.subjects]
-        said = await self._compose(village, about, message.councils)
+        peer = self._peer(village, start=self._is_running, at_once=False)  # it is in touch now
+        with peer.answering():
+            stored = peer.stored(message.heard)
+            heard = await self._runner.write(
+                lambda tx: receive(tx, self._subjects, message, stored)
+            )
+            if stored is not None:
+                peer.told.drop(stored.rows, stored.councils)
+            about = [trade.subject_of(bytes(each.terms)) for each in message.subjects]
+            only_so = peer.failures > 0  # it cannot be called
+            ways = self._ways(peer, Why.DUE if only_so else Why.ASKED)
+            said = await self._compose(village, about, message.councils, ways=ways)
+            peer.answered = said
+        self._wake(heard.urgent)
+        self._note_news(message, said.message)
         return messages.encode(said.message)
 
+    async def _exchange_once(self, village: str, why: "Why") -> tuple[Said | None, Heard]:
+        """Have the next exchange with a neighbour, together with all others who ask for it before
+        it begins. `why`: one that is not asked for expressly is left out if nothing would be said.
+        """
+        peer = self._peer(village, start=False)
+        peer.why = max(peer.why, why)
+        while peer.next is not None:
+            done = await asyncio.shield(peer.next)
+            if done is not None:
+                return done
+        peer.next = mine = asyncio.get_running_loop().create_future()
+        done = None
+        try:
+            async with peer.lock:
+                await peer.has_answered()  # which said all that there was to say
+                why, peer.why, peer.next = peer.why, Why.NONE, None
+                done = await self._say(village, peer, why)
+            return done
+        except Exception as error:
+            mine.set_exception(error)
+            mine.exception()  # nobody may have asked
+            raise
+        finally:
+            if peer.next is mine:
+                peer.next = None
+            if not mine.done():
+                mine.set_result(done)  # None: whoever was to do it is gone
+
+    async def _say(self, village: str, peer: "_Peer", why: "Why") -> tuple[Said | None, Heard]:
+        """Send a message and take in the answer; `peer` is locked."""
+        about, peer.about = peer.about, ()
+        urgent, peer.urgent = peer.urgent, []
+        if why is Why.URGENT and all(peer.told.has(each) for each in urgent):
+            return None, Heard()  # an answer has said it meanwhile
+        said = await self._compose(village, about, ways=self._ways(peer, why))
+        self._wake(said.urgent)
+        if said.newest_ms > peer.seen_ms and why >= Why.SOON:
+            peer.seen_ms = said.newest_ms
+            self._tell_later()
+        if said.is_empty and why < Why.ASKED:
+            return said, Heard()
+        self.known[village] = said.neighbour
+        try:
+            answer = await self._post(village, said)
+            message = messages.decode_exchange(answer)
+            if message.sender != village:
+                raise Malformed(f"{village} answered as {message.sender[:63]}")
+            heard = await self._runner.write(lambda tx: receive(tx, self._subjects, message, said))
+        except BaseException:
+            peer.told.clear()  # nobody knows what it has stored
+            peer.heard = 0
+            raise
+        peer.told.drop(said.rows, said.councils)
+        peer.heard, peer.about = message.number, heard.about
+        self._wake(heard.urgent)
+        self._note_news(message, said.message)
+        return said, heard
+
+    async def _post(self, village: str, said: Said) -> bytes:
+        path = TRADE_PATH if said.message.subjects or said.message.councils else SYNC_PATH
+        return await self._transport.exchange(village, path, messages.encode(said.message))
+
     async def _compose(
-        self, village: str, about: Sequence[bytes], asked: Sequence[CouncilMessage] = ()
+        self,
+        village: str,
+        about: Sequence[bytes],
+        asked: Sequence[CouncilMessage] = (),
+        *,
+        ways: Ways,
     ) -> Said:
         peer = self._peer(village, start=False)
+        self._number += 1
+        number, turn, told, heard = self._number, peer.turn, peer.told, peer.heard
         peer.turn += 1
         said = await self._runner.read(
-            lambda view: compose(view, self._subjects, village, about, peer.turn, asked)
+            lambda view: compose(
+                view,
+                self._subjects,
+                village,
+                about,
+                turn,
+                asked,
+                told,
+                ways=ways,
+                number=number,
+                heard=heard,
+            )
         )
-        self._wake_others(said.waiting, village)
-        if said.councils:
-            self._news.set()
+        peer.told.keep(said.rows, said.councils)
         return said
 
-    def _wake_others(self, waiting: Iterable[str], but: str = "") -> None:
+    def _wake(self, news: Iterable[Urgent]) -> None:
         """Exchange now with those to whom there is something urgent to say, unless they do not
         answer: those are tried again anyway."""
-        for village in waiting:
-            peer = self._peers.get(village)
-            if village != but and peer is not None and not peer.failures:
-                peer.wake.set()
+        for each in news:
+            peer = self._peers.get(each.village)
+            if peer is None or peer.failures or peer.told.has(each):
+                continue
+            peer.urgent.append(each)
+            peer.wake(Why.URGENT)
 
-    async def _say(self, said: Said) -> Heard:
-        """Send a message and take in the answer."""
-        village = said.neighbour.village
-        self.known[village] = said.neighbour
-        path = TRADE_PATH if said.message.subjects else SYNC_PATH
-        answer = await self._transport.exchange(village, path, messages.encode(said.message))
-        message = messages.decode_exchange(answer)
-        if message.sender != village:
-            raise Malformed(f"{village} answered as {message.sender[:63]}")
-        heard = await self._runner.write(lambda tx: receive(tx, self._subjects, message, said))
-        self._wake_others(heard.waiting, village)
-        return heard
+    def _is_urgent(self, village: str, news: Iterable[Urgent]) -> bool:
+        told = self._peer(village, start=False).told
+        return any(each.village == village and not told.has(each) for each in news)
+
+    def _ways(self, peer: "_Peer", why: "Why") -> Ways:
+        """Return what to say of councils."""
+        if why is Why.DUE or not self._is_running:
+            return ALL
+        return Ways(why is Why.SOON, peer.seen_ms, why is Why.ASKED)
+
+    def _note_news(self, *spoken: Exchange) -> None:
+        """A council may have news: look what it waits for, and tell everyone in a while."""
+        if any(each.councils for each in spoken):
+            self._news.set()
+            self._tell_later()
+
+    def _tell_later(self) -> None:
+        if self._is_running and self._later is None:
+            loop = asyncio.get_running_loop()
+            self._later = loop.call_later(SOON_S * self._jitter(0.5), self._tell_all)
+
+    def _tell_all(self) -> None:
+        self._later = None
+        for peer in self._peers.values():
+            if not peer.failures:
+                peer.wake(Why.SOON)
 
     def _peer(self, village: str, start: bool = True, at_once: bool = True) -> "_Peer":
         peer = self._peers.setdefault(village, _Peer())
@@ -240,27 +283,26 @@ class FederationClient:
         return peer
 
     async def _serve(self, village: str, peer: "_Peer", at_once: bool) -> None:
+        why = Why.DUE if at_once else Why.NONE
         while True:
             try:
-                if at_once or peer.wake.is_set():
-                    peer.wake.clear()
-                    peer.failures = await self._try(village, peer.failures)
-                at_once = True
+                if why > Why.NONE:
+                    peer.failures = await self._try(village, why, peer.failures)
             except AssertionError:
                 raise
             except Exception:  # noqa: BLE001 - one neighbour must not stop the others
                 _log.exception("no sync with %s: a fault of this box", village)
                 peer.failures += 1
-            try:
-                async with asyncio.timeout(self._pause_s(peer.failures)):
-                    await peer.wake.wait()
-            except TimeoutError:
-                pass
+            why = await peer.wanted(self._pause_s(peer.failures))
 
-    async def _try(self, village: str, failures: int) -> int:
-        """Exchange once; return how many tries have failed since the last that did not."""
+    async def _try(self, village: str, why: "Why", failures: int) -> int:
+        """Exchange once, or until all is said; return how many tries have failed since the last
+        that did not."""
         try:
-            await self.exchange(village)
+            if why >= Why.ASKED:
+                await self.exchange(village, why)
+            else:
+                await self._exchange_once(village, why)
         except BoxError as error:
             if failures == 0:
                 _log.warning("no sync with %s: %s", village, error.detail)
@@ -274,149 +316,83 @@ class FederationClient:
         pause_s = self._heartbeat_s
         if failures:
             pause_s = min(pause_s, RETRY_S_MIN * 2.0 ** min(failures - 1, 10))
-        return pause_s * (0.9 + self._random(1)[0] / 1280)
+        return pause_s * self._jitter(0.1)
+
+    def _jitter(self, share: float) -> float:
+        """Return a factor around 1, as far off as `share`."""
+        return 1 + share * (self._random(1)[0] / 128 - 1)
+
+
+class Why(IntEnum):
+    """Why an exchange is wanted. URGENT: others wait for our own words; SOON: what nobody waited
+    for is to be said, too; ASKED: though there be nothing to say; DUE: once in a while, and then
+    all is said that there is."""
+
+    NONE = 0
+    URGENT = 1
+    SOON = 2
+    ASKED = 3
+    DUE = 4
 
 
 class _Peer:
-    """The task that serves one neighbour, what wakes it, the one exchange at a time, and how far
+    """What is remembered of one neighbour: the task that serves it and what wakes that, the one
+    exchange at a time and the next one, our answers under way, what it has been told, and how far
     speaking of more trades than one message may carry has come."""
-
-    __slots__ = ("failures", "lock", "task", "turn", "wake")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.next: asyncio.Future[tuple[Said | None, Heard] | None] | None = None
+        self.why = Why.NONE  # of the next
+        self.told = Told()
+        self.answered: Said | None = None
+        self.heard = 0  # the number of its last answer
+        self.about: Sequence[bytes] = ()  # to be spoken of next
+        self.urgent: list[Urgent] = []
         self.turn = 0
+        self.seen_ms = 0  # what is not urgent is said if it has not changed since
         self.failures = 0  # since the last exchange that went well
+        self._wake = asyncio.Event()
+        self._wanted = Why.NONE
+        self._answers = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
+    def wake(self, why: Why) -> None:
+        self._wanted = max(self._wanted, why)
+        self._wake.set()
 
-def compose(
-    view: View,
-    subjects: Subjects,
-    village: str,
-    about: Iterable[bytes],
-    turn: int,
-    asked: Sequence[CouncilMessage] = (),
-) -> Said:
-    """Return the message that a neighbour needs now, from committed rows."""
-    neighbour = neighbours.named(view, village)
-    own = facts.own_entry(view)
-    spoken = subjects.speak(view, neighbour, about, turn)
-    unknown = subjects.answer_unknown(view, asked)
-    room = limits.COUNCILS_PER_MESSAGE_MAX - len(unknown)
-    councils = subjects.speak_council(view, village, room)
-    message = Exchange(
-        protocol=limits.PROTOCOL_VERSION,
-        sender=own.village_id,
-        network=neighbour.network,
-        have=logs.size_of(view, neighbour.log),
-        entry_stamp_ms=neighbour.entry.stamp_ms,
-        entry=own if own.stamp_ms > neighbour.knows_entry_ms else None,
-        push=logs.push_for(view, neighbour.has_size),
-        cosignature=logs.cosignature_for(view, neighbour.log, own.village_id),
-        subjects=tuple(each for each, _ in spoken),
-        listings_have=neighbour.listings_have,
-        listings=tuple(listings.changed(view, own.village_id, neighbour.knows_listings)),
-        councils=(*unknown, *(each for each, _ in councils)),
-    )
-    rows = tuple((_subject(each), changed_ms) for each, changed_ms in spoken)
-    told = tuple((each.subject, changed_ms) for each, changed_ms in councils)
-    return Said(neighbour, message, rows, told, tuple(subjects.villages_waiting(view)))
+    async def wanted(self, seconds: float) -> Why:
+        """Wait until an exchange is wanted, for so long; then one is due."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            self._wanted = Why.DUE
+        self._wake.clear()
+        why, self._wanted = self._wanted, Why.NONE
+        return why
 
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        self._answers += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._answers -= 1
+            if self._answers == 0:
+                self._quiet.set()
 
-def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) -> Heard:
-    """Take in a neighbour's message whole, or raise PeerError and change nothing.
+    async def has_answered(self) -> None:
+        await self._quiet.wait()
 
-    `said` is our own message, if this one answers it.
-    """
-    neighbour = neighbours.find(tx, message.sender)
-    if neighbour is None:
-        raise UnknownVillage(f"{message.sender[:63]} is not a neighbour of {tx.identity.village}")
-    if message.network != neighbour.network:
-        raise Malformed("the message is of another federation")
-    neighbours.heard_from(
-        tx, neighbour.village, message.have, message.entry_stamp_ms, message.listings_have
-    )
-    if message.entry is not None:
-        registry.verify(message.entry)
-        neighbours.keep_entry(tx, neighbour, message.entry)
-    more_listed = bool(message.listings) and _keep_listings(tx, neighbour, message)
-    partial = _take_push(tx, neighbour, message.push) or more_listed
-    took = message.have > neighbour.has_size or message.listings_have > neighbour.knows_listings
-    if said is not None:
-        subjects.told_council(tx, neighbour.village, said.councils)
-    if not _is_of_our_log(tx, neighbour, message):
-        return Heard(partial=partial, took=took)
-    cosigned = _keep_cosignature(tx, neighbour, message)
-    if said is not None:
-        subjects.told(tx, said.rows)
-    neighbour = neighbours.named(tx, neighbour.village)
-    moved = subjects.receive(tx, neighbour, message.subjects)
-    subjects.receive_council(tx, neighbour, message.councils, cosigned)
-    spoken = {subject for subject, _ in said.rows} if said else set()
-    heard = dict.fromkeys(_subject(each) for each in message.subjects)
-    about = tuple(each for each in heard if each in moved or each not in spoken)
-    spoken_next = (*about, *sorted(moved - heard.keys()))
-    return Heard(bool(moved), spoken_next, partial, took, tuple(subjects.villages_waiting(tx)))
-
-
-def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
-    """Tell if the neighbour holds no more of our log than we do: else this box has forgotten what
-    it said, and says nothing new on trades."""
-    size = logs.size_of(tx, OWN_LOG)
-    if message.have > size:
-        neighbours.set_trouble(
-            tx,
-            neighbour.village,
-            f"it holds {message.have} records of this village's log and this box only {size}: "
-            "the box was set back to an old copy",
-        )
-        return False
-    return True
-
-
-def _keep_cosignature(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
-    """Keep the neighbour's cosignature on our log; tell whether it was new."""
-    line = message.cosignature
-    return line is not None and logs.keep_cosignature(tx, neighbour.village, neighbour.key, line)
-
-
-def _take_push(tx: Tx, neighbour: Neighbour, push: messages.Push | None) -> bool:
-    """Take in pushed records; tell whether they were some that we lacked, of a longer log."""
-    if push is None:
-        return False
-    before = logs.size_of(tx, neighbour.log)
-    fresh = push.records[max(0, before - push.start) :]
-    has_room = not fresh or allowance.has_room(tx, neighbour, tx.stamp_ms)
-    allowance.note(tx, neighbour, has_room)
-    if not has_room:
-        return False
-    try:
-        after = logs.take_in(tx, neighbour.log, neighbour.village, neighbour.key, push)
-    except ForkedLog as fork:
-        neighbours.set_trouble(tx, neighbour.village, fork.detail)
-        return False
-    if after > before:
-        allowance.count(tx, neighbour, after - before, sum(map(len, fresh)))
-    return after > before and _is_partial(push)
-
-
-def _keep_listings(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
-    """Keep what is listed; tell whether it was new, and a part of more."""
-    before = neighbour.listings_have
-    version = listings.keep(tx, neighbour.village, before, message.listings)
-    neighbours.keeps_listings(tx, neighbour.village, version)
-    return version > before and _is_full(message)
-
-
-def _is_full(message: Exchange) -> bool:
-    return len(message.listings) == limits.LISTINGS_PER_MESSAGE_MAX
-
-
-def _is_partial(push: messages.Push) -> bool:
-    return bool(push.proof) and bool(push.records)
-
-
-def _subject(message: SubjectMessage) -> bytes:
-    return trade.subject_of(bytes(message.terms))
+    def stored(self, heard: int) -> Said | None:
+        """Return our last answer if the neighbour shows that it has stored that; else nobody knows
+        what it has stored."""
+        answered, self.answered = self.answered, None
+        if answered is not None and answered.message.number != heard:
+            self.told.clear()
+            return None
+        return answered

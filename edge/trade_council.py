@@ -6,25 +6,28 @@ transaction as the state that it was said in, and only committed rows are ever s
 done next is always recomputed by `core.council.advance`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 from edge.core import canonical, council, limits, receipt, trade, valid
-from edge.core.council import Certificate, Seat, State, Value
+from edge.core.council import Certificate, Seat, State, Value, Vote
 from edge.core.messages import (
     UNKNOWN_ROUND,
     CouncilMessage,
     Opening,
 )
 from edge.core.receipt import Evidence
+from edge.core.trade import Statement
 from edge.errors import BadProof, Malformed, PeerError, WrongState
-from edge.storage import councils, logs, neighbours, trades
-from edge.storage.councils import Opened
+from edge.storage import councils, logs, neighbours, telling
+from edge.storage.councils import Held, Opened
 from edge.storage.neighbours import Neighbour
+from edge.storage.telling import Due, SaidOf
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
+from edge.told import Told, Ways
 
 OTHERS: Final = 2  # seats besides the two parties
 UNDECIDED_PER_PAIR_MAX: Final = 2_000  # trades of two parties with each other
@@ -40,7 +43,7 @@ def open_subject(tx: Tx, known: Trade, to_signature: bytes) -> None:
     """Open the subject of a trade that a council decides, as soon as one side is bound."""
     if is_for(known.terms):
         opened = councils.open_(tx, known.terms_bytes, known.from_signature, to_signature)
-        councils.note_news(tx, opened, urgent=True)
+        telling.note_news(tx, opened)
 
 
 def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
@@ -126,17 +129,20 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
         opened = _meet(tx, neighbour, message.subject, message.opening)
     if opened is None:
         return False  # unknown here: our answer says so
-    if councils.told_until(tx, neighbour.village, message.subject) is None:
+    if all(seat.village != neighbour.village for seat in opened.terms.seats):
         raise Malformed(f"{neighbour.village} has no seat in this subject")
-    if message.round < opened.state.round - 1:  # far behind, or it knows nothing of it
-        councils.tell_anew(tx, neighbour.village, message.subject)
-    if message.opening is not None:
-        councils.has_said_all(tx, neighbour.village, message.subject)
-    if opened.certificate is not None:
-        for evidence in message.evidence:  # for the receipt
-            _keep_proof(tx, opened, evidence)
-        return False
-    return _take_in(tx, opened, message)
+    if message.round == UNKNOWN_ROUND or message.round < opened.state.round - 1:  # far behind
+        telling.tell_anew(tx, neighbour.village, message.subject)
+    held = councils.held(tx, opened)
+    if message.opening is not None and neighbour.village in held.asks:
+        telling.has_said_all(tx, neighbour.village, message.subject)
+    if opened.certificate is None:
+        return _take_in(tx, held, message)
+    for evidence in message.evidence:  # for the receipt
+        _keep_proof(tx, held, evidence)
+    if message.certificate is not None:
+        telling.note_told(tx, neighbour.village, SaidOf(opened.id, opened.changed_ms, True))
+    return False
 
 
 def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMessage]:
@@ -146,7 +152,7 @@ def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMe
         for message in said
         if message.opening is None
         and message.round != UNKNOWN_ROUND
-        and councils.find(view, message.subject) is None
+        and not councils.is_open(view, message.subject)
     ]
 
 
@@ -154,11 +160,13 @@ def refresh(tx: Tx) -> set[bytes]:
     """Keep the proofs of our own statements that other seats' cosignatures have made since; return
     the subjects that this has decided."""
     decided = set()
-    for opened in councils.unproven(tx):
-        if _prove(tx, opened):
-            councils.note_news(tx, opened, urgent=True)
-            if opened.certificate is None and _advance(tx, opened):
-                decided.add(opened.id)
+    sizes: dict[tuple[Seat, ...], int] = {}
+    for opened, index, statement in councils.unproven(tx):
+        seats = opened.terms.seats
+        if seats not in sizes:
+            sizes[seats] = _proven_size(tx, seats)
+        if index < sizes[seats] and _prove(tx, opened, index, statement):
+            decided.add(opened.id)
     return decided
 
 
@@ -182,7 +190,7 @@ def begin(tx: Tx) -> set[bytes]:
     decided = set()
     for opened in councils.waiting(tx):
         state = council.begin_waits_anew(opened.subject, opened.state, tx.stamp_ms)
-        if _advance(tx, msgspec.structs.replace(opened, state=state)):
+        if _go_on(tx, msgspec.structs.replace(opened, state=state)):
             decided.add(opened.id)
     return decided
 
@@ -191,7 +199,7 @@ def wake(tx: Tx) -> set[bytes]:
     """Do what time alone has made due; return the subjects that this has decided."""
     decided = set()
     for opened in councils.woken(tx, tx.stamp_ms):
-        if _advance(tx, opened):
+        if _go_on(tx, opened):
             decided.add(opened.id)
     return decided
 
@@ -199,59 +207,113 @@ def wake(tx: Tx) -> set[bytes]:
 # What to say
 
 
-def speak(view: View, village: str, room: int) -> list[tuple[CouncilMessage, int]]:
-    """Return what another seat lacks, of at most `room` subjects, each with the stamp up to which
-    it then has all."""
-    said: list[tuple[CouncilMessage, int]] = []
-    size = 0
-    for subject, told_ms, asks in councils.due(view, village, room):
-        opened = councils.named(view, subject)
-        message = _message(view, opened, village, told_ms)
-        if asks and opened.certificate is None:
+def speak(
+    view: View, own: str, village: str, room: int, said: Told, ways: Ways
+) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int]:
+    """Return what another seat lacks, of at most `room` subjects, and the newest stamp of any that
+    it lacks. No message: it lacks nothing of that after all."""
+    found: list[tuple[CouncilMessage | None, SaidOf]] = []
+    size = newest_ms = 0
+    for each in telling.due(view, village, room):
+        opened, asked = each.opened, each.told_ms == telling.NOTHING_TOLD
+        newest_ms = max(newest_ms, opened.changed_ms)
+        is_whole = asked or (ways.is_whole and opened.changed_ms <= ways.until_ms)
+        if not (is_whole or each.urgent):
+            continue
+        since_ms = each.told_ms
+        if not asked:
+            since_ms = max(since_ms, said.until_ms(opened.id, whole=is_whole))
+        if since_ms >= opened.changed_ms:
+            continue
+        message: CouncilMessage | None
+        if opened.certificate is not None:
+            message = _decided(view, each)
+        elif is_whole:
+            message = _message(view, each, village, since_ms)
+        else:
+            message = _own_words(view, opened, own, since_ms)
+        if each.asks and message is not None:
             message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
-        size += len(canonical.encode(message))
-        if said and size > SAID_BYTES_MAX:
+        size += 0 if message is None else len(canonical.encode(message))
+        if found and size > SAID_BYTES_MAX:
             break
-        said.append((message, opened.changed_ms))
-    return said
+        found.append((message, SaidOf(opened.id, opened.changed_ms, is_whole)))
+    return found, newest_ms
 
 
-def told(tx: Tx, village: str, said: Iterable[tuple[bytes, int]]) -> None:
+def told(tx: Tx, village: str, said: Iterable[SaidOf]) -> None:
     """Note that a seat has stored what was said."""
-    for subject, changed_ms in said:
-        councils.note_told(tx, village, subject, changed_ms)
+    for each in said:
+        telling.note_told(tx, village, each)
 
 
-def _message(view: View, opened: Opened, village: str, told_ms: int) -> CouncilMessage:
-    """Return all that was kept since `told_ms`, but what that seat has said itself: that it only
-    needs if it has lost everything."""
-    id_, state = opened.id, opened.state
-    own = village if told_ms else ""
-    opening = Opening(msgspec.Raw(opened.terms_bytes), opened.from_signature, opened.to_signature)
-    base = CouncilMessage(
-        id_,
-        state.round,
-        None if told_ms else opening,
-        tuple(each for each in councils.proofs(view, id_, told_ms) if each.village != own),
+def _decided(view: View, due: Due) -> CouncilMessage:
+    """Return the decision; to a seat that has signed nothing yet, or asks, with all that opens the
+    subject and proves it."""
+    opened = due.opened
+    lacks = due.told_ms == telling.NOTHING_TOLD or (due.told_ms == 0 and due.reached < 0)
+    return CouncilMessage(
+        opened.id,
+        opened.state.round,
+        _opening(opened) if lacks else None,
+        tuple(councils.proofs(view, opened.id)) if lacks else (),
         certificate=opened.certificate,
     )
-    if opened.certificate is not None:
-        return base
-    rounds = {state.round - 1, state.round, state.round + 1, state.valid_round}
-    return msgspec.structs.replace(
-        base,
-        absents=tuple(each for each in councils.absents(view, id_, told_ms) if each.village != own),
-        proposals=tuple(
-            each
-            for each in councils.proposals(view, id_, told_ms)
-            if each.village != own and each.round in rounds
-        ),
-        votes=tuple(
-            each
-            for each in councils.votes(view, id_, told_ms)
-            if each.village != own and each.round in rounds
-        ),
+
+
+def _message(view: View, due: Due, village: str, told_ms: int) -> CouncilMessage:
+    """Return all that was kept since `told_ms`, but what that seat has said itself: that it only
+    needs if it has lost everything."""
+    opened, id_, rounds = due.opened, due.opened.id, _rounds_said(due.opened.state)
+    own = village if told_ms > 0 else ""
+    proposals, votes = councils.proposals(view, id_, told_ms), councils.votes(view, id_, told_ms)
+    return CouncilMessage(
+        id_,
+        opened.state.round,
+        None if told_ms > 0 else _opening(opened),
+        tuple(each for each in councils.proofs(view, id_, told_ms) if each.village != own),
+        tuple(each for each in councils.absents(view, id_, told_ms) if each.village != own),
+        tuple(each for each in proposals if each.village != own and each.round in rounds),
+        tuple(each for each in votes if each.village != own and each.round in rounds),
     )
+
+
+def _own_words(view: View, opened: Opened, own: str, told_ms: int) -> CouncilMessage | None:
+    """Return what this village itself has said since `told_ms`, None for nothing: with what opens
+    the subject, if it is a party that has not said it, and what proves a proposal. After another's
+    proposal its own proof is not urgent: that came with it."""
+    id_, state, rounds = opened.id, opened.state, _rounds_said(opened.state)
+    opens = told_ms <= 0 and own in (opened.terms.from_village, opened.terms.to_village)
+    known = [each for each in councils.proposals(view, id_) if each.round == state.round]
+    proposes = any(each.village == own for each in known)
+    proves = not known or proposes
+    votes = councils.votes(view, id_, told_ms)
+    proposals = councils.proposals(view, id_, told_ms)
+    said = CouncilMessage(
+        id_,
+        state.round,
+        _opening(opened) if opens else None,
+        tuple(
+            each
+            for each in (councils.proofs(view, id_, told_ms) if proves else ())
+            if proposes or each.village == own
+        ),
+        tuple(
+            each for each in councils.absents(view, id_, told_ms) if proposes or each.village == own
+        ),
+        tuple(each for each in proposals if each.village == own and each.round in rounds),
+        tuple(each for each in votes if each.village == own and each.round in rounds),
+    )
+    is_empty = not (opens or said.evidence or said.absents or said.proposals or said.votes)
+    return None if is_empty else said
+
+
+def _opening(opened: Opened) -> Opening:
+    return Opening(msgspec.Raw(opened.terms_bytes), opened.from_signature, opened.to_signature)
+
+
+def _rounds_said(state: State) -> set[int]:
+    return {state.round - 1, state.round, state.round + 1, state.valid_round}
 
 
 # Helpers
@@ -287,77 +349,105 @@ def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Ope
     return councils.open_(tx, terms_bytes, opening.from_signature, opening.to_signature)
 
 
-def _take_in(tx: Tx, opened: Opened, message: CouncilMessage) -> bool:
+def _take_in(tx: Tx, held: Held, message: CouncilMessage) -> bool:
     """Keep what is new and do what it makes due; tell whether that decided the subject."""
+    opened = held.opened
     place = opened.terms.network, opened.id, opened.terms.seats
     if message.certificate is not None:
         council.verify_certificate(message.certificate, *place)
-    if not all(council.vote_is_valid(vote, *place) for vote in message.votes):
+    votes = [each for each in message.votes if not _is_past_quorum(each, opened.state)]
+    if not all(council.vote_is_valid(vote, *place) for vote in votes):
         raise BadProof("a vote does not hold")
     if not all(council.proposal_is_valid(each, opened.subject) for each in message.proposals):
         raise BadProof("a proposal does not hold")
     if not all(valid.absent_is_valid(each, opened.terms, opened.id) for each in message.absents):
         raise BadProof("a seat's word that a hold is absent does not hold")
-    news = [_keep_proof(tx, opened, each) for each in message.evidence]
-    news += [councils.keep_absent(tx, opened, each) for each in message.absents]
-    news += [councils.keep_proposal(tx, opened, each) for each in message.proposals]
-    news += [councils.keep_vote(tx, opened, each) for each in message.votes]
-    if any(news):
-        councils.note_news(tx, opened, urgent=False)
+    news = [_keep_proof(tx, held, each) for each in message.evidence]
+    news += [councils.keep_absent(tx, held, each) for each in message.absents]
+    news += [councils.keep_proposal(tx, held, each) for each in message.proposals]
+    news += [councils.keep_vote(tx, held, each) for each in votes]
     if message.certificate is not None:
         return _decide(tx, opened, message.certificate)
-    return any(news) and _advance(tx, opened)
+    return any(news) and _advance(tx, held)
 
 
-def _keep_proof(tx: Tx, opened: Opened, evidence: Evidence) -> bool:
+def _is_past_quorum(vote: Vote, state: State) -> bool:
+    """Tell whether this is one more prevote for what a quorum has prevoted for already."""
+    is_locked = state.phase == "precommit" and state.locked_round == state.round
+    place = (vote.step, vote.round, vote.value)
+    return is_locked and place == ("prevote", state.round, state.locked)
+
+
+def _keep_proof(tx: Tx, held: Held, evidence: Evidence) -> bool:
+    opened = held.opened
+    if (evidence.village, receipt.claimed_by(evidence)) in held.stated:
+        return False
     statement = receipt.statement_of(evidence, opened.terms, opened.terms_bytes)
-    return councils.keep_proof(tx, opened, evidence, statement)
+    return councils.keep_proof(tx, held, evidence, statement)
 
 
-def _advance(tx: Tx, opened: Opened) -> bool:
-    """Do all that is due at this seat; tell whether that decided the subject."""
-    own = tx.identity
-    _say_absent(tx, opened)
+def _go_on(tx: Tx, opened: Opened) -> bool:
+    """Do what time alone has made due; tell whether that decided the subject."""
+    return _advance(tx, councils.held(tx, opened), is_news=False)
+
+
+def _advance(tx: Tx, held: Held, urgent_to: Collection[str] = (), *, is_news: bool = True) -> bool:
+    """Do all that is due at this seat; tell whether that decided the subject. `is_news`: something
+    was kept just now, and is urgent to those."""
+    own, opened = tx.identity, held.opened
+    has_said = _say_absent(tx, held)
     moved = council.advance(
-        opened.subject,
-        own.village,
-        own.key,
-        opened.state,
-        councils.known(tx, opened),
-        tx.stamp_ms,
+        opened.subject, own.village, own.key, opened.state, held.known, tx.stamp_ms
     )
-    if moved.certificate is None:
-        councils.keep_state(tx, opened, moved.state, _wakes_ms(tx, opened, moved.state))
-    current = msgspec.structs.replace(opened, state=moved.state)
+    wakes_ms = _wakes_ms(tx, opened, moved.state)
+    if moved.certificate is None and (moved.state, wakes_ms) != (opened.state, opened.wakes_ms):
+        councils.keep_state(tx, opened, moved.state, wakes_ms)
+    held.opened = msgspec.structs.replace(opened, state=moved.state)
     for proposal in moved.proposals:
-        councils.keep_proposal(tx, current, proposal)
+        councils.keep_proposal(tx, held, proposal)
     for vote in moved.votes:
-        councils.keep_vote(tx, current, vote)
-    if moved.proposals or moved.votes:
-        councils.note_news(tx, opened, urgent=True)
+        councils.keep_vote(tx, held, vote)
+    has_said = bool(has_said or moved.proposals or moved.votes)
+    if has_said or is_news:
+        telling.note_news(tx, opened, None if has_said else urgent_to)
     if moved.state.round > opened.state.round + 1:
-        councils.ask_anew(tx, opened)
+        telling.ask_anew(tx, opened)
     return moved.certificate is not None and _decide(tx, opened, moved.certificate)
 
 
 def _decide(tx: Tx, opened: Opened, certificate: Certificate) -> bool:
     councils.decide(tx, opened, certificate)
-    councils.note_news(tx, opened, urgent=True)
+    if _lacks_proof(tx, opened, certificate.value):
+        telling.ask_anew(tx, opened)
+    telling.note_news(tx, opened, ())  # each seat sees the votes, as a rule
     return True
 
 
-def _prove(tx: Tx, opened: Opened) -> bool:
-    """Keep the proof of our own statement, if a quorum has cosigned a checkpoint over it."""
+def _lacks_proof(tx: Tx, opened: Opened, value: Value) -> bool:
+    """Tell whether this village is a party, and could not show why it was decided so."""
+    parties = {opened.terms.from_village, opened.terms.to_village}
+    if tx.identity.village not in parties:
+        return False
+    return value == "COMMIT" and not proofs(tx, opened.id, value).keys() >= parties
+
+
+def _proven_size(tx: Tx, seats: Sequence[Seat]) -> int:
+    own, villages = tx.identity.village, [seat.village for seat in seats]
+    return logs.proven_size(tx, OWN_LOG, own, villages, council.quorum(len(seats)))
+
+
+def _prove(tx: Tx, opened: Opened, index: int, statement: Statement) -> bool:
+    """Keep the proof of our own statement, urgent to who has it to propose; tell whether that
+    decided the subject."""
     own, seats = tx.identity.village, opened.terms.seats
-    first = trades.first_statement(tx, opened.id, OWN_LOG)
-    if first is None:
+    held = councils.held(tx, opened)
+    proof = logs.evidence(tx, OWN_LOG, own, index, seats, council.quorum(len(seats)))
+    if not councils.keep_proof(tx, held, proof, statement):
         return False
-    needed = council.quorum(len(seats))
-    villages = [seat.village for seat in seats]
-    if first[0] >= logs.proven_size(tx, OWN_LOG, own, villages, needed):
+    if opened.certificate is not None:
+        telling.note_news(tx, opened, ())
         return False
-    evidence = logs.evidence(tx, OWN_LOG, own, first[0], seats, needed)
-    return councils.keep_proof(tx, opened, evidence, first[1])
+    return _advance(tx, held, (opened.subject.proposer(max(opened.state.round, 0)),))
 
 
 def _wakes_ms(tx: Tx, opened: Opened, state: State) -> int | None:
@@ -367,14 +457,17 @@ def _wakes_ms(tx: Tx, opened: Opened, state: State) -> int | None:
     return min(later + ([] if state.wakes_ms is None else [state.wakes_ms]), default=None)
 
 
-def _say_absent(tx: Tx, opened: Opened) -> None:
-    """Say of the other parties whose hold is not proven here that it is absent, once it is time."""
-    if tx.stamp_ms < councils.absent_from_ms(opened.terms, opened.opened_ms):
-        return
-    own, terms = tx.identity, opened.terms
-    for about in (terms.from_village, terms.to_village):
-        if about == own.village or councils.is_proven(tx, opened.id, about):
-            continue
-        said = valid.absent(own.key, own.village, terms.network, opened.id, about)
-        if councils.keep_absent(tx, opened, said):
-            councils.note_news(tx, opened, urgent=True)
+def _say_absent(tx: Tx, held: Held) -> bool:
+    """Say of the other parties whose hold is not proven here that it is absent, once it is time;
+    tell whether that was news."""
+    opened, own, terms = held.opened, tx.identity, held.opened.terms
+    if tx.stamp_ms < councils.absent_from_ms(terms, opened.opened_ms):
+        return False
+    place = terms.network, opened.id
+    proven = {village for village, _ in held.stated} | {own.village}
+    missed = [each for each in (terms.from_village, terms.to_village) if each not in proven]
+    kept = [
+        councils.keep_absent(tx, held, valid.absent(own.key, own.village, *place, about))
+        for about in missed
+    ]
+    return any(kept)

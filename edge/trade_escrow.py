@@ -33,6 +33,7 @@ from edge.storage import (
     members,
     neighbours,
     outbox,
+    telling,
     trades,
 )
 from edge.storage.members import Member
@@ -127,9 +128,15 @@ def expire(tx: Tx) -> int:
 # What the other village says
 
 
-def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) -> set[bytes]:
+def receive(
+    tx: Tx,
+    neighbour: Neighbour,
+    messages: Sequence[SubjectMessage],
+    about: Iterable[bytes] = (),
+) -> set[bytes]:
     """Take in a neighbour's words on trades, then do all that is now due; return the subjects of
-    which something is new. Raises PeerError or Conflict, and then nothing is changed."""
+    which something is new. `about`: the trades that its new records speak of, or that it has heard
+    of. Raises PeerError or Conflict, and then nothing is changed."""
     heard = {}
     moved = set()
     for message in messages:
@@ -142,17 +149,23 @@ def receive(tx: Tx, neighbour: Neighbour, messages: Sequence[SubjectMessage]) ->
         heard[subject] = message
         if _take_in(tx, neighbour, known, message):
             moved.add(subject)
-    moved |= advance_all(tx, neighbour, heard)
+    known_here = {subject for subject in about if _is_with(tx, neighbour, subject)}
+    moved |= advance_all(tx, neighbour, [*heard, *sorted(known_here)])
     voted = {subject for subject in heard if _take_votes(tx, neighbour, heard[subject], subject)}
     if voted:
         moved |= voted | advance_all(tx, neighbour, voted)
     for subject, message in heard.items():
         outbox.note_knowledge(tx, trades.by_subject(tx, subject), message)
-    for known in trades.decided(tx, neighbour.village):
-        outbox.close(tx, neighbour, known)
+    for subject in sorted(moved | heard.keys() | known_here):
+        outbox.close(tx, neighbour, trades.by_subject(tx, subject))
     if heard:
         trades.drop_dead(tx, neighbour.village)
     return moved
+
+
+def _is_with(tx: Tx, neighbour: Neighbour, subject: bytes) -> bool:
+    known = trades.find(tx, subject)
+    return known is not None and known.neighbour == neighbour.village
 
 
 def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> set[bytes]:
@@ -196,16 +209,18 @@ def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
         assert certificate is not None
         if trades.first_statement(tx, subject, OWN_LOG) is not None:  # else nothing to end
             trades.keep_certificate(tx, subject, certificate)
-            advance_all(tx, neighbours.named(tx, known.neighbour), [subject])
+            neighbour = neighbours.named(tx, known.neighbour)
+            advance_all(tx, neighbour, [subject])
+            outbox.close(tx, neighbour, trades.by_subject(tx, subject))
 
 
-receipt = trade_receipt.of
+receipt = trade_receipt.receipt
 speak = outbox.speak
 told = outbox.told
 speak_council = trade_council.speak
 told_council = trade_council.told
 answer_unknown = trade_council.answer_unknown
-villages_waiting = councils.villages_waiting
+urgent = telling.urgent
 next_wake = councils.next_wake
 
 
@@ -257,8 +272,8 @@ def _take_in(tx: Tx, neighbour: Neighbour, known: Trade, message: SubjectMessage
 def _take_votes(tx: Tx, neighbour: Neighbour, message: SubjectMessage, subject: bytes) -> bool:
     """Keep the votes for what can be proven here; tell whether one was new. Any other vote is
     passed over: an honest seat says it again until it can be counted."""
-    known = trades.by_subject(tx, subject)
-    if not message.votes or known.certificate is not None:
+    known = trades.by_subject(tx, subject) if message.votes else None
+    if known is None or known.certificate is not None:
         return False
     value = trade.provable(trades.facts(tx, known, tx.identity.village, neighbour.log))
     kept = [trades.keep_vote(tx, subject, vote) for vote in message.votes if vote.value == value]

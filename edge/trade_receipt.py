@@ -1,4 +1,4 @@
-"""The proof of how a trade ended, from what is kept of it here."""
+"""The proof of an ended trade, from what this village holds."""
 
 import msgspec
 
@@ -11,7 +11,7 @@ from edge.storage.trades import Trade
 from edge.storage.tx import View
 
 
-def of(view: View, known: Trade) -> Receipt:
+def receipt(view: View, known: Trade) -> Receipt:
     """Return the proof of an ended trade; WrongState if there is none (yet)."""
     if known.certificate is None or known.to_signature is None:
         raise WrongState(

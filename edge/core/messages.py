@@ -107,6 +107,8 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `entry_stamp_ms`: stamp of the receiver's registry entry that the sender knows.
     `listings_have`: version of the receiver's listings that the sender keeps; `listings`: the
     sender's that have changed since the version that the receiver has said, oldest change first.
+    `number`: the sender's own of this message; `heard`: that of the receiver's last answer that the
+    sender has stored, 0 for none.
     """
 
     protocol: int
@@ -121,6 +123,8 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listings_have: int = 0
     listings: tuple[Listing, ...] = ()
     councils: tuple[CouncilMessage, ...] = ()
+    number: int = 0
+    heard: int = 0
 
 
 class Joining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,9 +183,9 @@ def decode_exchange(body: bytes) -> Exchange:
     sizes = (message.have, line.size if line is not None else 0)
     if not all(0 <= size <= limits.TREE_SIZE_MAX for size in sizes):
         raise Malformed("message: not the size of a log")
-    for stamp in (message.entry_stamp_ms, message.listings_have):
-        if not 0 <= stamp <= limits.COUNTER_MINOR_MAX:
-            raise Malformed("message: `entry_stamp_ms` or `listings_have` is not a stamp")
+    counts = (message.entry_stamp_ms, message.listings_have, message.number, message.heard)
+    if not all(0 <= each <= limits.COUNTER_MINOR_MAX for each in counts):
+        raise Malformed("message: a stamp or number is out of range")
     return message
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edge.core import canonical, checkpoint, council, limits, merkle, note, records, trade
-from edge.errors import BadProof, BadSignature, InvalidInput, Malformed, TooLarge
+from edge.errors import BadProof, BadSignature, InvalidInput, Malformed, PeerError, TooLarge
 
 FORMAT = "village-edge/receipt/v1"
 CHECKPOINT_BYTES_MAX = 2_048  # with the cosignatures of all seats; others are left out
@@ -104,6 +104,17 @@ def statement_of(evidence: Evidence, terms: trade.Terms, terms_bytes: bytes) -> 
     if evidence.village != terms.from_village:
         raise BadProof("only the proposer says no-hold")
     return "no-hold"
+
+
+def claimed_by(evidence: Evidence) -> trade.Statement | None:
+    """Return what the evidence is said to prove, of whatever trade: nothing of it is verified."""
+    try:
+        record = records.decode(evidence.record)
+    except PeerError:
+        return None
+    if isinstance(record, records.HoldRecord):
+        return "hold"
+    return "no-hold" if isinstance(record, records.NoHoldRecord) else None
 
 
 def _cosigners(text: str, head: checkpoint.Checkpoint, keys: dict[str, bytes]) -> set[str]:

@@ -43,7 +43,7 @@ def _check(view: View, opened: Opened, own: str) -> None:
         if found != statement:
             raise _fault(opened.id, f"what {evidence.village} said", found, statement)
     _check_words(view, opened)
-    provable = sorted(councils.provable(view, opened))
+    provable = sorted(councils.held(view, opened).provable)
     for vote in councils.votes(view, opened.id):
         if vote.village == own and vote.value is not None and vote.value not in provable:
             raise _fault(opened.id, "what this village voted for", provable, vote.value)

@@ -1,7 +1,7 @@
 """Subjects that a council decides, in the database of one of its seats: a set of signed messages
 that only grows, this seat's state, and how much of it each other seat has."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -20,29 +20,25 @@ ROUNDS_AHEAD_MAX: Final = 16  # votes of later rounds are not kept: they will be
 class Opened(msgspec.Struct, frozen=True):
     """A subject at this seat."""
 
+    id: bytes
     terms_bytes: bytes
     terms: trade.Terms
     from_signature: bytes
     to_signature: bytes
     opened_ms: int
     state: State
+    wakes_ms: int | None
     certificate: Certificate | None
     changed_ms: int
 
     @property
     def subject(self) -> Subject:
-        terms = self.terms
-        id_ = trade.subject_of(self.terms_bytes)
-        return Subject(terms.network, id_, terms.seats, terms.window_s)
-
-    @property
-    def id(self) -> bytes:
-        return trade.subject_of(self.terms_bytes)
+        return Subject(self.terms.network, self.id, self.terms.seats, self.terms.window_s)
 
 
-_COLUMNS: Final = (
-    "SELECT terms, from_signature, to_signature, opened_ms, state, certificate, changed_ms"
-    " FROM subject"
+COLUMNS: Final = (
+    "SELECT subject, terms, from_signature, to_signature, opened_ms, state, wakes_ms, certificate,"
+    " changed_ms FROM subject"
 )
 _BALLOTS: Final = (
     "SELECT village, round, step, value, signature FROM ballot WHERE subject = ? AND kept_ms > ?"
@@ -79,8 +75,12 @@ def open_(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes
 
 
 def find(view: View, subject: bytes) -> Opened | None:
-    row = view.one(f"{_COLUMNS} WHERE subject = ?", subject)
-    return _opened(row) if row else None
+    row = view.one(f"{COLUMNS} WHERE subject = ?", subject)
+    return opened_of(row) if row else None
+
+
+def is_open(view: View, subject: bytes) -> bool:
+    return view.one("SELECT 1 FROM subject WHERE subject = ?", subject) is not None
 
 
 def named(view: View, subject: bytes) -> Opened:
@@ -89,10 +89,24 @@ def named(view: View, subject: bytes) -> Opened:
     return found
 
 
-def unproven(view: View) -> list[Opened]:
-    """Return the subjects of our own trades whose statement here is not proven yet."""
-    rows = view.all(f"{_COLUMNS} WHERE unproven = 1 ORDER BY opened_ms, subject")
-    return [_opened(row) for row in rows]
+def unproven(view: View) -> list[tuple[Opened, int, Statement]]:
+    """Return the subjects of our own trades whose statement is not proven yet, with its index and
+    kind."""
+    rows = view.all(
+        "SELECT min(idx), kind, " + COLUMNS.removeprefix("SELECT ") + " JOIN statement USING"
+        " (subject) WHERE unproven = 1 AND log = 0 AND kind IN ('hold', 'no-hold')"
+        " GROUP BY subject ORDER BY min(idx)"
+    )
+    return [(opened_of(row), idx, kind) for idx, kind, *row in rows]
+
+
+def first_unproven(view: View) -> int | None:
+    """Return the index of our first statement on a council's subject that is not proven yet."""
+    idx: int | None = view.one(
+        "SELECT min(idx) FROM subject JOIN statement USING (subject) WHERE unproven = 1"
+        " AND log = 0 AND kind IN ('hold', 'no-hold')"
+    )[0]
+    return idx
 
 
 def count_undecided(view: View, parties: tuple[str, str]) -> int:
@@ -104,20 +118,44 @@ def count_undecided(view: View, parties: tuple[str, str]) -> int:
     return count
 
 
-def known(view: View, opened: Opened) -> council.Known:
-    """Return all that is held of a subject, as `council.advance` reads it."""
+class Held(msgspec.Struct):
+    """All that is held of a subject. It grows with what `keep_...` keeps. `stated`: what is proven
+    that a party has stated; `reached`: the highest round of which each other seat has signed
+    anything; `asks`: the seats that are to say everything again."""
+
+    opened: Opened
+    votes: list[Vote]
+    proposals: list[Proposal]
+    absents: list[Absent]
+    stated: list[tuple[str, Statement]]
+    reached: dict[str, int]
+    asks: set[str]
+
+    @property
+    def known(self) -> council.Known:
+        """Return it as `council.advance` reads it."""
+        return council.Known(
+            tuple(self.votes), tuple(self.proposals), self.provable, dict(self.reached)
+        )
+
+    @property
+    def provable(self) -> frozenset[Value]:
+        return valid.provable(self.opened.terms, self.stated, self.absents)
+
+
+def held(view: View, opened: Opened) -> Held:
+    """Return all that is held of a subject."""
     id_ = opened.id
-    reached = view.all("SELECT village, reached FROM told WHERE subject = ?", id_)
-    return council.Known(
-        tuple(votes(view, id_)), tuple(proposals(view, id_)), provable(view, opened), dict(reached)
+    told = view.all("SELECT village, reached, asks FROM told WHERE subject = ?", id_)
+    return Held(
+        opened,
+        votes(view, id_),
+        proposals(view, id_),
+        absents(view, id_),
+        view.all("SELECT village, statement FROM proof WHERE subject = ?", id_),
+        {village: reached for village, reached, _ in told},
+        {village for village, _, asks in told if asks},
     )
-
-
-def provable(view: View, opened: Opened) -> frozenset[Value]:
-    stated: list[tuple[str, Statement]] = view.all(
-        "SELECT village, statement FROM proof WHERE subject = ?", opened.id
-    )
-    return valid.provable(opened.terms, stated, absents(view, opened.id))
 
 
 def votes(view: View, subject: bytes, since_ms: int = -1) -> list[Vote]:
@@ -168,30 +206,16 @@ def is_proven(view: View, subject: bytes, village: str) -> bool:
 # Growing. Each tells whether it was new.
 
 
-def keep_vote(tx: Tx, opened: Opened, vote: Vote) -> bool:
+def keep_vote(tx: Tx, held: Held, vote: Vote) -> bool:
     """Keep a checked vote. A liar's two values in one round and step both count, since an honest
     seat may have acted on either; they are misbehaviour."""
-    _note_reached(tx, opened, vote.village, vote.round)
-    if vote.round > opened.state.round + ROUNDS_AHEAD_MAX:
+    _note_reached(tx, held, vote.village, vote.round)
+    if vote.round > held.opened.state.round + ROUNDS_AHEAD_MAX or has_vote(held, vote):
         return False
-    others = [
-        each
-        for each in _votes(
-            tx.all(
-                f"{_BALLOTS} AND round = ? AND step = ? AND village = ?",
-                opened.id,
-                -1,
-                vote.round,
-                vote.step,
-                vote.village,
-            )
-        )
-        if each.value != vote.value
-    ]
-    added = tx.run(
+    tx.run(
         "INSERT INTO ballot (subject, round, step, village, value, signature, kept_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        opened.id,
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        held.opened.id,
         vote.round,
         vote.step,
         vote.village,
@@ -199,28 +223,31 @@ def keep_vote(tx: Tx, opened: Opened, vote: Vote) -> bool:
         vote.signature,
         tx.stamp_ms,
     )
-    if others:
-        _note_misbehaviour(tx, opened, others[0], vote)
-    return bool(added)
+    for other in held.votes:
+        if council.contradict(other, vote):
+            _note_misbehaviour(tx, held.opened, other, vote)
+    held.votes.append(vote)
+    return True
 
 
-def keep_proposal(tx: Tx, opened: Opened, proposal: Proposal) -> bool:
+def has_vote(held: Held, vote: Vote) -> bool:
+    """Tell whether that seat's same word is held."""
+    place = (vote.village, vote.round, vote.step, vote.value)
+    return any((v.village, v.round, v.step, v.value) == place for v in held.votes)
+
+
+def keep_proposal(tx: Tx, held: Held, proposal: Proposal) -> bool:
     """Keep a checked proposal; the proposer's first word stays."""
-    _note_reached(tx, opened, proposal.village, proposal.round)
-    if proposal.round > opened.state.round + ROUNDS_AHEAD_MAX:
+    _note_reached(tx, held, proposal.village, proposal.round)
+    if proposal.round > held.opened.state.round + ROUNDS_AHEAD_MAX:
         return False
-    row = tx.one(
-        "SELECT village, round, value, valid_round, signature FROM proposal"
-        " WHERE subject = ? AND round = ?",
-        opened.id,
-        proposal.round,
-    )
-    if row is not None:
-        return _note_misbehaviour(tx, opened, Proposal(*row), proposal)
+    first = next((each for each in held.proposals if each.round == proposal.round), None)
+    if first is not None:
+        return _note_misbehaviour(tx, held.opened, first, proposal)
     tx.run(
         "INSERT INTO proposal (subject, round, village, value, valid_round, signature, kept_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        opened.id,
+        held.opened.id,
         proposal.round,
         proposal.village,
         proposal.value,
@@ -228,37 +255,41 @@ def keep_proposal(tx: Tx, opened: Opened, proposal: Proposal) -> bool:
         proposal.signature,
         tx.stamp_ms,
     )
+    held.proposals.append(proposal)
     return True
 
 
-def keep_proof(tx: Tx, opened: Opened, evidence: Evidence, statement: Statement) -> bool:
+def keep_proof(tx: Tx, held: Held, evidence: Evidence, statement: Statement) -> bool:
     """Keep checked evidence; the first of each statement stays."""
-    added = tx.run(
-        "INSERT INTO proof (subject, village, statement, evidence, kept_ms)"
-        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        opened.id,
+    if (evidence.village, statement) in held.stated:
+        return False
+    tx.run(
+        "INSERT INTO proof (subject, village, statement, evidence, kept_ms) VALUES (?, ?, ?, ?, ?)",
+        held.opened.id,
         evidence.village,
         statement,
         canonical.encode(evidence),
         tx.stamp_ms,
     )
     if evidence.village == tx.identity.village:
-        tx.run("UPDATE subject SET unproven = 0 WHERE subject = ?", opened.id)
-    return bool(added)
+        tx.run("UPDATE subject SET unproven = 0 WHERE subject = ?", held.opened.id)
+    held.stated.append((evidence.village, statement))
+    return True
 
 
-def keep_absent(tx: Tx, opened: Opened, said: Absent) -> bool:
-    return bool(
-        tx.run(
-            "INSERT INTO absence (subject, village, about, signature, kept_ms)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            opened.id,
-            said.village,
-            said.about,
-            said.signature,
-            tx.stamp_ms,
-        )
+def keep_absent(tx: Tx, held: Held, said: Absent) -> bool:
+    if any((each.village, each.about) == (said.village, said.about) for each in held.absents):
+        return False
+    tx.run(
+        "INSERT INTO absence (subject, village, about, signature, kept_ms) VALUES (?, ?, ?, ?, ?)",
+        held.opened.id,
+        said.village,
+        said.about,
+        said.signature,
+        tx.stamp_ms,
     )
+    held.absents.append(said)
+    return True
 
 
 def keep_state(tx: Tx, opened: Opened, state: State, wakes_ms: int | None) -> None:
@@ -271,82 +302,17 @@ def keep_state(tx: Tx, opened: Opened, state: State, wakes_ms: int | None) -> No
 
 
 def decide(tx: Tx, opened: Opened, certificate: Certificate) -> None:
-    """Keep the decision: from now on the certificate is all that is said."""
+    """Keep the decision: from now on the certificate is all that is said. It is urgent to none but
+    the parties, and only if our own vote was not said to them: all see the votes, as a rule."""
     tx.run(
         "UPDATE subject SET certificate = ?, wakes_ms = NULL WHERE subject = ?"
         " AND certificate IS NULL",
         canonical.encode(certificate),
         opened.id,
     )
-
-
-def note_news(tx: Tx, opened: Opened, *, urgent: bool) -> None:
-    """Note that there is something to say to every other seat: at once, or with what is said
-    next."""
-    tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
-    tx.run(
-        "UPDATE told SET due = 1, urgent = max(urgent, ?) WHERE subject = ?",
-        int(urgent),
-        opened.id,
-    )
-
-
-# Who has been told
-
-
-def due(view: View, village: str, limit: int) -> list[tuple[bytes, int, bool]]:
-    """Return (subject, told_ms, asks) of those of which another seat lacks something; `asks`: it is
-    to say everything again."""
-    return view.all(
-        "SELECT subject, told_ms, asks FROM told WHERE village = ? AND due = 1 LIMIT ?",
-        village,
-        limit,
-    )
-
-
-def villages_waiting(view: View) -> list[str]:
-    """Return the villages to which there is something urgent to say."""
-    return [row[0] for row in view.all("SELECT DISTINCT village FROM told WHERE urgent = 1")]
-
-
-def told_until(view: View, village: str, subject: bytes) -> int | None:
-    """Return the stamp up to which a seat has it all, None if it has no seat."""
-    row = view.one("SELECT told_ms FROM told WHERE village = ? AND subject = ?", village, subject)
-    return row[0] if row else None
-
-
-def note_told(tx: Tx, village: str, subject: bytes, changed_ms: int) -> None:
-    """Note that a seat has stored all that was kept up to `changed_ms`."""
-    row = tx.one("SELECT changed_ms > ? FROM subject WHERE subject = ?", changed_ms, subject)
-    assert row is not None, "what was said of is kept"
-    tx.run(
-        "UPDATE told SET told_ms = max(told_ms, ?), due = ?, urgent = min(urgent, ?), asks = 0"
-        " WHERE village = ? AND subject = ?",
-        changed_ms,
-        row[0],
-        row[0],
-        village,
-        subject,
-    )
-
-
-def ask_anew(tx: Tx, opened: Opened) -> None:
-    """Note that every other seat is to say again what was too far ahead to be kept."""
-    tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
-    tx.run("UPDATE told SET due = 1, urgent = 1, asks = 1 WHERE subject = ?", opened.id)
-
-
-def has_said_all(tx: Tx, village: str, subject: bytes) -> None:
-    """Note that a seat has just said everything, so that it need not be asked again."""
-    tx.run("UPDATE told SET asks = 0 WHERE village = ? AND subject = ?", village, subject)
-
-
-def tell_anew(tx: Tx, village: str, subject: bytes) -> None:
-    """Note that a seat lacks what it was told: it is behind, or was set back. It hears it with what
-    is said next, the answer to its question as a rule: one that always asks keeps nobody busy."""
-    tx.run(
-        "UPDATE told SET told_ms = 0, due = 1 WHERE village = ? AND subject = ?", village, subject
-    )
+    parties = (opened.terms.from_village, opened.terms.to_village)
+    sql = "UPDATE told SET urgent = 0 WHERE subject = ? AND urgent = 1 AND village NOT IN (?, ?)"
+    tx.run(sql, opened.id, *parties)
 
 
 # Time
@@ -367,25 +333,23 @@ def next_wake(view: View) -> int | None:
 
 def waiting(view: View) -> list[Opened]:
     """Return the subjects that wait for a time."""
-    rows = view.all(f"{_COLUMNS} WHERE wakes_ms IS NOT NULL ORDER BY wakes_ms")
-    return [_opened(row) for row in rows]
+    rows = view.all(f"{COLUMNS} WHERE wakes_ms IS NOT NULL ORDER BY wakes_ms")
+    return [opened_of(row) for row in rows]
 
 
 def woken(view: View, now_ms: int) -> list[Opened]:
-    rows = view.all(f"{_COLUMNS} WHERE wakes_ms <= ? ORDER BY wakes_ms", now_ms)
-    return [_opened(row) for row in rows]
+    rows = view.all(f"{COLUMNS} WHERE wakes_ms <= ? ORDER BY wakes_ms", now_ms)
+    return [opened_of(row) for row in rows]
 
 
 # Helpers
 
 
-def _note_reached(tx: Tx, opened: Opened, village: str, round_: int) -> None:
-    tx.run(
-        "UPDATE told SET reached = max(reached, ?) WHERE village = ? AND subject = ?",
-        round_,
-        village,
-        opened.id,
-    )
+def _note_reached(tx: Tx, held: Held, village: str, round_: int) -> None:
+    if round_ > held.reached.get(village, round_):
+        held.reached[village] = round_
+        sql = "UPDATE told SET reached = ? WHERE village = ? AND subject = ?"
+        tx.run(sql, round_, village, held.opened.id)
 
 
 def _note_misbehaviour(
@@ -411,15 +375,28 @@ def _votes(rows: Iterable[tuple[str, int, Step, Value | Literal[""], bytes]]) ->
     ]
 
 
-def _opened(row: tuple[Any, ...]) -> Opened:
-    terms, from_signature, to_signature, opened_ms, state, certificate, changed_ms = row
+def opened_of(row: Sequence[Any]) -> Opened:
+    """Return a subject from a row of COLUMNS."""
+    (
+        id_,
+        terms,
+        from_signature,
+        to_signature,
+        opened_ms,
+        state,
+        wakes_ms,
+        certificate,
+        changed_ms,
+    ) = row
     return Opened(
+        id_,
         terms,
         trade.decode_terms(terms),
         from_signature,
         to_signature,
         opened_ms,
         _state_decoder.decode(state),
+        wakes_ms,
         _certificate_codec.decode(certificate) if certificate else None,
         changed_ms,
     )

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from edge.core import checkpoint, limits, merkle, messages, note, records, replay
 from edge.core.accounts import Asset
 from edge.core.council import Seat
@@ -116,6 +118,19 @@ def last_cosigned(view: View, log: int) -> tuple[int, list[str]]:
     return row[0], [village for (village,) in cosigners]
 
 
+def last_cosigned_size(view: View, above: int) -> int:
+    """Return the newest size of the own log, above one, that a neighbour has cosigned; 0 if none
+    has."""
+    row = view.one("SELECT max(size) FROM cosignature WHERE log = ? AND size > ?", OWN_LOG, above)
+    return row[0] or 0
+
+
+def is_cosigned(view: View, log: int, note_text: str) -> bool:
+    """Tell whether this is the newest checkpoint that we keep of a log, and have cosigned."""
+    last = last_checkpoint(view, log)
+    return last is not None and last[2] == note_text
+
+
 def cosignature_for(view: View, log: int, village: str) -> messages.CosignatureLine | None:
     """Return the newest cosignature by `village` on a log."""
     row = view.one(
@@ -132,6 +147,14 @@ def keep_cosignature(tx: Tx, cosigner: str, key: bytes, line: messages.Cosignatu
 
     Raises Malformed, BadSignature, or BadProof if it is on a checkpoint that we never signed.
     """
+    known = tx.one(
+        "SELECT line FROM cosignature WHERE log = ? AND size = ? AND village = ?",
+        OWN_LOG,
+        line.size,
+        cosigner,
+    )
+    if known == (line.line,):
+        return False
     row = tx.one("SELECT root, note FROM checkpoint WHERE log = ? AND size = ?", OWN_LOG, line.size)
     if row is None:
         raise BadProof("the cosignature is on a checkpoint that was never made here")
@@ -245,14 +268,28 @@ def append_asset(tx: Tx, asset: Asset) -> None:
 # Pushing and taking in
 
 
-def push_for(view: View, start: int) -> messages.Push | None:
+class Taken(msgspec.Struct, frozen=True):
+    """How many records of a log are stored now, and the trades that the new ones speak of."""
+
+    size: int
+    stated: tuple[bytes, ...] = ()
+
+
+def push_for(view: View, start: int, unproven: int | None = None) -> messages.Push | None:
     """Return what a neighbour that holds `start` of our records lacks, as much as one message may
     carry; None if we have no checkpoint. `start` above our size is a neighbour that knows more than
-    we do: then nothing is pushed."""
+    we do: then nothing is pushed.
+
+    `unproven`: the first record that waits for the cosignatures of several neighbours. They prove
+    it on one size only, so this one first gets what another has cosigned already.
+    """
     last = last_checkpoint(view, OWN_LOG)
     if last is None or start > last[0]:
         return None
     size, _, text = last
+    if unproven is not None and (cosigned := last_cosigned_size(view, start)) > unproven:
+        size = cosigned
+        (text,) = view.one("SELECT note FROM checkpoint WHERE log = ? AND size = ?", OWN_LOG, size)
     count = min(size - start, limits.PUSH_RECORDS_MAX)
     found = records_from(view, OWN_LOG, start, count, limits.PUSH_BYTES_MAX) if count else []
     end = start + len(found)
@@ -263,18 +300,20 @@ def push_for(view: View, start: int) -> messages.Push | None:
     return messages.Push(start, tuple(found), tuple(proof), text)
 
 
-def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> int:
+def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> Taken:
     """Keep a neighbour's pushed records once they are recomputed to the root that it signed, and
-    cosign its checkpoint if all of it is held now. Return how many records of it are stored.
+    cosign its checkpoint if all of it is held now.
 
     A gap or a smaller, older checkpoint changes nothing. Raises Malformed, BadSignature, BadProof,
     or ForkedLog (two roots of one size).
     """
+    if not push.records and is_cosigned(tx, log, push.checkpoint):
+        return Taken(size_of(tx, log))
     signed = checkpoint.open_checkpoint(push.checkpoint, village, key)
     _check_one_root(tx, log, signed)
     head = head_of(tx, log)
     if push.start > head.size or signed.size < head.size:
-        return head.size
+        return Taken(head.size)
     fresh = push.records[head.size - push.start :]
     if head.size + len(fresh) > signed.size:
         raise Malformed("more records are pushed than the checkpoint has")
@@ -282,10 +321,10 @@ def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> 
     edge, nodes = merkle.extend(head.size, head.edge, leaves)
     grown = Head(head.size + len(fresh), tuple(edge))
     merkle.verify_consistency(grown.size, signed.size, push.proof, grown.root, signed.root)
-    _store_copy(tx, log, village, key, head.size, fresh, leaves, nodes)
+    stated = _store_copy(tx, log, village, key, head.size, fresh, leaves, nodes)
     if grown.size == signed.size:
         cosign(tx, log, signed, checkpoint.without_others(push.checkpoint, village, key))
-    return grown.size
+    return Taken(grown.size, stated)
 
 
 def cosign(tx: Tx, log: int, signed: checkpoint.Checkpoint, text: str) -> None:
@@ -326,7 +365,7 @@ def _store_copy(
     fresh: Sequence[bytes],
     leaves: Sequence[bytes],
     nodes: Sequence[tuple[int, int, bytes]],
-) -> None:
+) -> tuple[bytes, ...]:
     if start == 0 and fresh:
         first = records.decode(fresh[0])
         if not isinstance(first, records.VillageRecord) or (first.village_id, first.key) != (
@@ -338,14 +377,17 @@ def _store_copy(
     rows = [(at + i, leaf, fresh[i]) for i, leaf in enumerate(leaves)]
     tx.conn.executemany("INSERT INTO entry (position, leaf, record) VALUES (?, ?, ?)", rows)
     insert_nodes(tx, log, nodes)
+    stated = []
     for index, record in enumerate(fresh, start):
         said = replay.said_in(record)
         if isinstance(said, Statement):
             keep_statement(tx, log, index, *said)
+            stated.append(said.subject)
         elif isinstance(said, Delivery):
             deliveries.keep_copied(tx, log, index, said)
         elif said is not None:
             _keep_copied_asset(tx, log, said)
+    return tuple(stated)
 
 
 def _keep_copied_asset(tx: Tx, log: int, asset: Asset) -> None:

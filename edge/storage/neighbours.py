@@ -1,6 +1,7 @@
 """The villages that this one has opted into, those that have offered themselves, and charters."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -8,6 +9,8 @@ from edge.core import canonical, crypto, limits, registry
 from edge.errors import BadSignature, NotFound, TooMany, UnknownNeighbour
 from edge.storage import logs
 from edge.storage.tx import Tx, View
+
+CONTACT_NOTED_MS: Final = 5_000  # how exactly it is noted when a neighbour was heard from
 
 
 class Neighbour(msgspec.Struct, frozen=True):
@@ -100,18 +103,20 @@ def keep_entry(tx: Tx, known: Neighbour, entry: registry.RegistryEntry) -> None:
 
 
 def heard_from(
-    tx: Tx, village: str, has_size: int, knows_entry_ms: int, knows_listings: int
+    tx: Tx, neighbour: Neighbour, has_size: int, knows_entry_ms: int, knows_listings: int
 ) -> None:
     """Note a good message: when, and what of our log, registry entry and listings its sender
-    holds."""
+    holds. One that shows nothing new is not worth a write every time."""
+    shown = (has_size, knows_entry_ms, knows_listings)
+    is_known = shown == (neighbour.has_size, neighbour.knows_entry_ms, neighbour.knows_listings)
+    if is_known and 0 <= tx.stamp_ms - neighbour.last_contact_ms < CONTACT_NOTED_MS:
+        return
     tx.run(
         "UPDATE neighbour SET last_contact_ms = ?, has_size = ?, knows_entry_ms = ?,"
         " knows_listings = ? WHERE village = ?",
         tx.stamp_ms,
-        has_size,
-        knows_entry_ms,
-        knows_listings,
-        village,
+        *shown,
+        neighbour.village,
     )
 
 

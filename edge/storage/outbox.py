@@ -4,14 +4,15 @@ Nothing is queued. What is said is made from the committed rows each time, so th
 after a lost answer or a restart, is the same as saying it once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
 from edge.core import limits, trade
 from edge.core.messages import DisputeText, Names, SubjectMessage, Withdrawn
 from edge.core.trade import Status
-from edge.storage import deliveries, trades
+from edge.storage import deliveries, neighbours, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
@@ -24,7 +25,11 @@ _WITHDRAWALS: dict[Status, Withdrawn] = {
 
 
 def speak(
-    view: View, neighbour: Neighbour, about: Iterable[bytes] = (), turn: int = 0
+    view: View,
+    neighbour: Neighbour,
+    about: Iterable[bytes] = (),
+    turn: int = 0,
+    said: Mapping[bytes, int] = MappingProxyType({}),
 ) -> list[tuple[SubjectMessage, int]]:
     """Return what to say to a neighbour about trades, each with the stamp of the row it speaks of:
     all that is open or not known to have arrived, and what it has just asked `about`.
@@ -34,7 +39,8 @@ def speak(
     """
     asked = [found for subject in about if (found := trades.find(view, subject))]
     subjects = {found.subject for found in asked}
-    to_tell = trades.to_tell(view, neighbour.village) + deliveries.untold(view, neighbour.village)
+    to_tell = trades.to_tell(view, neighbour.village, said)
+    to_tell += deliveries.untold(view, neighbour.village)
     waiting = [each for each in dict.fromkeys(to_tell) if each not in subjects]
     room = limits.SUBJECTS_PER_MESSAGE_MAX
     asked = asked[: max(room // 2, room - len(waiting))]
@@ -54,6 +60,9 @@ def told(tx: Tx, said: Iterable[tuple[bytes, int]]) -> None:
         if known is not None and known.changed_ms == changed_ms and not known.told:
             unbound = known.status in trade.UNBOUND_ENDS and known.to_signature is None
             trades.keep(tx, subject, told=1, closed=int(unbound or known.closed))
+            if known.certificate is not None:
+                neighbour = neighbours.named(tx, known.neighbour)
+                close(tx, neighbour, trades.by_subject(tx, subject))
 
 
 def note_knowledge(tx: Tx, known: Trade, message: SubjectMessage) -> None:
@@ -71,7 +80,10 @@ def note_knowledge(tx: Tx, known: Trade, message: SubjectMessage) -> None:
 def close(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
     """Stop speaking of a decided trade once the other side has the certificate and, if it held, has
     ended its hold."""
-    if known.certificate is None or known.status not in trade.ENDED or not known.told:
+    by_council = len(known.terms.seats) > 2  # which tells the decision, too
+    if known.certificate is None or known.status not in trade.ENDED:
+        return
+    if not (known.told or by_council):
         return
     other_held = known.certificate.value == "COMMIT" or known.role == "from"
     if not other_held or trades.has_ended_there(tx, known.subject, neighbour.log):

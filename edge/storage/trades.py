@@ -1,7 +1,8 @@
 """Trades in the database: one row for each, votes, and the facts that decide the next step."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -223,24 +224,39 @@ def refunds(view: View, subject: bytes) -> list[Trade]:
     return [_trade(row) for row in rows]
 
 
-def to_tell(view: View, neighbour: str) -> list[bytes]:
+# Such a trade moves by what its council says, and is spoken of there.
+_IS_STATED: Final = "EXISTS (SELECT 1 FROM statement s WHERE s.subject = trade.subject)"
+_AT_COUNCIL: Final = "EXISTS (SELECT 1 FROM subject s WHERE s.subject = trade.subject)"
+
+
+def to_tell(
+    view: View, neighbour: str, said: Mapping[bytes, int] = MappingProxyType({})
+) -> list[bytes]:
     """Return the subjects of which there is something to say to a neighbour, the one that has
-    waited longest first: not those that only wait for an answer."""
+    waited longest first: not those that only wait for an answer, or are before a council, once
+    that was said. `said`: up to which stamp it has been told just now."""
     rows = view.all(
-        "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"
-        " AND NOT (status = 'PENDING' AND told = 1) ORDER BY changed_ms, subject",
+        f"SELECT subject, changed_ms, {_AT_COUNCIL} FROM trade WHERE neighbour = ? AND closed = 0"  # noqa: S608
+        f" AND NOT (told = 1 AND (status = 'PENDING' OR {_AT_COUNCIL}))"
+        f" AND NOT (certificate IS NOT NULL AND {_AT_COUNCIL}) ORDER BY changed_ms, subject",
         neighbour,
     )
-    return [row[0] for row in rows]
+    return [
+        subject
+        for subject, changed_ms, at_council in rows
+        if not (at_council and said.get(subject) == changed_ms)
+    ]
 
 
 def may_move(view: View, neighbour: str) -> list[bytes]:
-    """Return the subjects of those that this village may have to take a step in: not those of the
-    neighbour's proposals that wait for a member, or have come to nothing."""
+    """Return the subjects of those that this village may have to take a step in: neither log is
+    silent of them, and they are before no council. Not those of the neighbour's proposals that wait
+    for a member, or have come to nothing."""
     done = f"('PENDING', {_UNBOUND_ENDS})"
     rows = view.all(
         "SELECT subject FROM trade WHERE neighbour = ? AND closed = 0"  # noqa: S608
-        f" AND NOT (role = 'to' AND status IN {done}) ORDER BY changed_ms, subject",
+        f" AND NOT (role = 'to' AND status IN {done}) AND {_IS_STATED} AND NOT {_AT_COUNCIL}"
+        " ORDER BY changed_ms, subject",
         neighbour,
     )
     return [row[0] for row in rows]
@@ -368,23 +384,29 @@ def votes(view: View, subject: bytes) -> list[council.Vote]:
 
 
 def facts(view: View, known: Trade, own_village: str, their_log: int) -> Facts:
-    """Return what the committed rows say about a trade; see core/trade.next_action."""
-    seats = [seat.village for seat in known.terms.seats]
-    needed = council.quorum(len(seats))
+    """Return what the committed rows say about a trade; see core/trade.next_action. What is proven
+    and voted on before a council is for the council."""
     mine = first_statement(view, known.subject, OWN_LOG)
     theirs = first_statement(view, known.subject, their_log)
-    own_proven = logs.proven_size(view, OWN_LOG, own_village, seats, needed)
-    their_proven = logs.proven_size(view, their_log, known.neighbour, seats, needed)
+    alone = len(known.terms.seats) == 2
     return Facts(
         role=known.role,
         mine=mine[1] if mine else None,
-        mine_proven=mine is not None and mine[0] < own_proven,
+        mine_proven=alone and _is_proven(view, known, mine, OWN_LOG, own_village),
         theirs=theirs[1] if theirs else None,
-        theirs_proven=theirs is not None and theirs[0] < their_proven,
+        theirs_proven=alone and _is_proven(view, known, theirs, their_log, known.neighbour),
         voted=any(vote.village == own_village for vote in votes(view, known.subject)),
         certificate=known.certificate.value if known.certificate else None,
         ended=known.status in trade.ENDED,
     )
+
+
+def _is_proven(
+    view: View, known: Trade, stated: tuple[int, Statement] | None, log: int, village: str
+) -> bool:
+    seats = [seat.village for seat in known.terms.seats]
+    needed = council.quorum(len(seats))
+    return stated is not None and stated[0] < logs.proven_size(view, log, village, seats, needed)
 
 
 def has_ended_there(view: View, subject: bytes, their_log: int) -> bool:

@@ -7,7 +7,7 @@ Tx, so that no SQL leaks out.
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -62,9 +62,18 @@ class Identity(msgspec.Struct, frozen=True):
     key: crypto.SecretKey
 
 
+class Urgent(NamedTuple):
+    """News of a subject since a stamp, for a village that must hear it at once."""
+
+    village: str
+    subject: bytes
+    since_ms: int
+
+
 class Tx(View):
     """One batch of writes, under one `stamp_ms`, greater than any before; `minute` is its public
-    form. Whoever sets `empties_wal` asks that nothing written before be left in that file."""
+    form. Whoever sets `empties_wal` asks that nothing written before be left in that file. `urgent`
+    is what other villages must hear at once; it may hold too much."""
 
     __slots__ = (
         "_appended",
@@ -76,6 +85,7 @@ class Tx(View):
         "minute",
         "random",
         "stamp_ms",
+        "urgent",
     )
 
     def __init__(
@@ -92,6 +102,7 @@ class Tx(View):
         self.stamp_ms = stamp_ms
         self.minute = stamp_ms // limits.MINUTE_MS
         self.empties_wal = False
+        self.urgent: set[Urgent] = set()
         self._size = size
         self._appended: list[tuple[int, bytes, bytes]] = []  # position, leaf hash, record
         self._sealed: list[tuple[int, bytes, bytes, bytes | None, bytes | None]] = []

@@ -15,7 +15,7 @@ from edge.core.crypto import SecretKey
 from edge.core.messages import CouncilMessage, Opening, SubjectMessage
 from edge.core.trade import Proposal
 from edge.errors import BadProof
-from edge.storage import councils, members, neighbours, trades
+from edge.storage import councils, members, neighbours, telling, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
 from edge.storage.tx import View
@@ -48,7 +48,7 @@ class Four:
         for _ in range(12):
             for one, other in itertools.permutations(among, 2):
                 await one.client.exchange(other.name)
-            if not any(each.look(councils.villages_waiting) for each in among):
+            if not any(each.look(telling.urgent) for each in among):
                 return
 
     def propose(self, **changes: Any) -> Trade:

@@ -11,7 +11,7 @@ import pytest
 from edge import desk, trade_escrow
 from edge.core.trade import Proposal
 from edge.errors import BoxError
-from edge.storage import councils, members, trades
+from edge.storage import councils, members, telling, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
 from edge.storage.tx import View
@@ -210,7 +210,7 @@ def test_a_seat_that_always_asks_again_keeps_nobody_busy() -> None:
     asked = four.liar.asked
     four.talk(A, D)
     assert four.liar.asked - asked <= 3
-    assert not four.boxes[A].look(councils.villages_waiting)
+    assert not four.boxes[A].look(telling.urgent)
 
 
 # By a party

@@ -10,7 +10,7 @@ from edge import desk, trade_escrow
 from edge.core import messages
 from edge.core.trade import Status
 from edge.errors import Refused
-from edge.federation_client import compose, receive
+from edge.exchange import compose, receive
 from edge.storage import members, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade

@@ -11,7 +11,7 @@ from edge.core.delivery import Leg
 from edge.core.replay import Delivery
 from edge.core.trade import Proposal, Status
 from edge.errors import BoxError, Forbidden, InvalidInput, LimitExceeded, PeerError, WrongState
-from edge.federation_client import compose, receive
+from edge.exchange import compose, receive
 from edge.storage import audit, database, deliveries, holds, ledger, logs, members, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx

@@ -89,7 +89,7 @@ def villages(path: Path) -> Iterator[tuple[Village, Village]]:
         push = logs.push_for(b.view, cosigned(a))
     assert push is not None
     key = b.identity.key.public
-    assert a.write(lambda tx: logs.take_in(tx, COPY, b.name, key, push)) == cosigned(a) + 4
+    assert a.write(lambda tx: logs.take_in(tx, COPY, b.name, key, push)).size == cosigned(a) + 4
     yield a, b
     a.conn.close()
 

@@ -13,7 +13,7 @@ from edge import desk, peering, trade_escrow
 from edge.core import crypto, messages
 from edge.core.registry import Location
 from edge.core.trade import Proposal
-from edge.federation_client import compose, receive
+from edge.exchange import compose, receive
 from edge.storage import database, members, trades
 from edge.storage.members import Member
 from edge.storage.trades import Trade

@@ -1,0 +1,258 @@
+"""One exchange between two villages: what this one says, made from committed rows, and what it does
+with what the other says.
+
+It pushes our new records, brings the other's, each verified to the root that its village signed and
+then cosigned, and carries the words on open trades, both ways.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from edge.core import limits, messages, registry, trade
+from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
+from edge.errors import ForkedLog, Malformed, UnknownVillage
+from edge.storage import allowance, councils, facts, listings, logs, neighbours
+from edge.storage.neighbours import Neighbour
+from edge.storage.telling import SaidOf
+from edge.storage.tx import OWN_LOG, Tx, Urgent, View
+from edge.told import ALL, Told, Ways
+
+
+class Subjects(Protocol):
+    """What is said and done about trades: the module trade_escrow."""
+
+    def receive(
+        self,
+        tx: Tx,
+        neighbour: Neighbour,
+        messages: Sequence[SubjectMessage],
+        about: Iterable[bytes] = (),
+    ) -> set[bytes]: ...
+
+    def speak(
+        self,
+        view: View,
+        neighbour: Neighbour,
+        about: Iterable[bytes] = (),
+        turn: int = 0,
+        said: Mapping[bytes, int] = ...,
+    ) -> list[tuple[SubjectMessage, int]]: ...
+
+    def told(self, tx: Tx, said: Iterable[tuple[bytes, int]]) -> None: ...
+
+    def expire(self, tx: Tx) -> int: ...
+
+    def receive_council(
+        self, tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
+    ) -> None: ...
+
+    def speak_council(
+        self, view: View, own: str, village: str, room: int, said: Told, ways: Ways
+    ) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int]: ...
+
+    def answer_unknown(
+        self, view: View, said: Iterable[CouncilMessage]
+    ) -> list[CouncilMessage]: ...
+
+    def told_council(self, tx: Tx, village: str, said: Iterable[SaidOf]) -> None: ...
+
+    def urgent(self, view: View) -> list[Urgent]: ...
+
+    def begin(self, tx: Tx) -> None: ...
+
+    def next_wake(self, view: View) -> int | None: ...
+
+    def wake(self, tx: Tx) -> int | None: ...
+
+
+class Said(msgspec.Struct, frozen=True):
+    """A composed message, to whom, and which rows it speaks of. `urgent`: what which village must
+    hear at once; `is_partial`: our log or listings did not fit into it; `is_empty`: it has nothing
+    on councils, nor else that is new; `newest_ms`: the newest of what the neighbour lacks of them.
+    """
+
+    neighbour: Neighbour
+    message: Exchange
+    rows: tuple[tuple[bytes, int], ...]
+    councils: tuple[SaidOf, ...] = ()
+    urgent: frozenset[Urgent] = frozenset()
+    is_partial: bool = False
+    is_empty: bool = False
+    newest_ms: int = 0
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What taking in a message did. `moved`: it moved a trade; `about`: the trades that moved or of
+    which we had not spoken, to be spoken of next; `partial`: it brought a part of a longer log;
+    `took`: its sender holds more of ours than it did; `urgent`: as in Said."""
+
+    moved: bool = False
+    about: tuple[bytes, ...] = ()
+    partial: bool = False
+    took: bool = False
+    urgent: frozenset[Urgent] = frozenset()
+
+
+def compose(
+    view: View,
+    subjects: Subjects,
+    village: str,
+    about: Iterable[bytes] = (),
+    turn: int = 0,
+    asked: Sequence[CouncilMessage] = (),
+    said: Told | None = None,
+    *,
+    ways: Ways = ALL,
+    number: int = 0,
+    heard: int = 0,
+) -> Said:
+    """Return the message that a neighbour needs now, from committed rows.
+
+    `about`: the trades to speak of in any case; `asked`: what it has just said on councils; `said`:
+    what it has been told; `ways`: what to say of councils; `number`, `heard`: as in the message.
+    """
+    said = said or Told()
+    neighbour = neighbours.named(view, village)
+    own = facts.own_entry(view)
+    spoken = subjects.speak(view, neighbour, about, turn, said.rows)
+    unknown = subjects.answer_unknown(view, asked)
+    room = limits.COUNCILS_PER_MESSAGE_MAX - len(unknown)
+    decided, newest_ms = subjects.speak_council(view, own.village_id, village, room, said, ways)
+    push = logs.push_for(view, neighbour.has_size, councils.first_unproven(view))
+    listed = tuple(listings.changed(view, own.village_id, neighbour.knows_listings))
+    message = Exchange(
+        protocol=limits.PROTOCOL_VERSION,
+        sender=own.village_id,
+        network=neighbour.network,
+        have=logs.size_of(view, neighbour.log),
+        entry_stamp_ms=neighbour.entry.stamp_ms,
+        entry=own if own.stamp_ms > neighbour.knows_entry_ms else None,
+        push=push,
+        cosignature=logs.cosignature_for(view, neighbour.log, own.village_id),
+        subjects=tuple(each for each, _ in spoken),
+        listings_have=neighbour.listings_have,
+        listings=listed,
+        councils=(*unknown, *(each for each, _ in decided if each is not None)),
+        number=number,
+        heard=heard,
+    )
+    has_records = push is not None and bool(push.records)
+    return Said(
+        neighbour,
+        message,
+        tuple((_subject(each), changed_ms) for each, changed_ms in spoken),
+        tuple(each for _, each in decided),
+        frozenset(subjects.urgent(view)) if ways.looks else frozenset(),
+        (push is not None and _is_behind(view, push)) or _is_full(message),
+        not (message.councils or (ways.is_whole and (has_records or listed or message.entry))),
+        newest_ms,
+    )
+
+
+def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) -> Heard:
+    """Take in a neighbour's message whole, or raise PeerError and change nothing.
+
+    `said` is what its sender has stored of us, as it shows: our own message, if this one answers
+    it, or our last answer.
+    """
+    neighbour = neighbours.find(tx, message.sender)
+    if neighbour is None:
+        raise UnknownVillage(f"{message.sender[:63]} is not a neighbour of {tx.identity.village}")
+    if message.network != neighbour.network:
+        raise Malformed("the message is of another federation")
+    neighbours.heard_from(
+        tx, neighbour, message.have, message.entry_stamp_ms, message.listings_have
+    )
+    if message.entry is not None:
+        registry.verify(message.entry)
+        neighbours.keep_entry(tx, neighbour, message.entry)
+    more_listed = bool(message.listings) and _keep_listings(tx, neighbour, message)
+    partial, stated = _take_push(tx, neighbour, message.push)
+    partial |= more_listed
+    took = message.have > neighbour.has_size or message.listings_have > neighbour.knows_listings
+    if said is not None:
+        subjects.told_council(tx, neighbour.village, said.councils)
+    if not _is_of_our_log(tx, neighbour, message):
+        return Heard(partial=partial, took=took)
+    cosigned = _keep_cosignature(tx, neighbour, message)
+    if said is not None:
+        subjects.told(tx, said.rows)
+    neighbour = neighbours.named(tx, neighbour.village)
+    spoken = {subject for subject, _ in said.rows} if said else set()
+    moved = subjects.receive(tx, neighbour, message.subjects, stated)
+    subjects.receive_council(tx, neighbour, message.councils, cosigned)
+    heard = dict.fromkeys(_subject(each) for each in message.subjects)
+    about = tuple(each for each in heard if each in moved or each not in spoken)
+    spoken_next = (*about, *sorted(moved - heard.keys()))
+    return Heard(bool(moved), spoken_next, partial, took, frozenset(tx.urgent))
+
+
+def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
+    """Tell if the neighbour holds no more of our log than we do: else this box has forgotten what
+    it said, and says nothing new on trades."""
+    size = logs.size_of(tx, OWN_LOG)
+    if message.have > size:
+        neighbours.set_trouble(
+            tx,
+            neighbour.village,
+            f"it holds {message.have} records of this village's log and this box only {size}: "
+            "the box was set back to an old copy",
+        )
+        return False
+    return True
+
+
+def _keep_cosignature(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
+    """Keep the neighbour's cosignature on our log; tell whether it was new."""
+    line = message.cosignature
+    return line is not None and logs.keep_cosignature(tx, neighbour.village, neighbour.key, line)
+
+
+def _take_push(
+    tx: Tx, neighbour: Neighbour, push: messages.Push | None
+) -> tuple[bool, tuple[bytes, ...]]:
+    """Take in pushed records; tell whether they were some that we lacked, of a longer log, and what
+    trades they speak of."""
+    if push is None:
+        return False, ()
+    before = logs.size_of(tx, neighbour.log)
+    fresh = push.records[max(0, before - push.start) :]
+    has_room = not fresh or allowance.has_room(tx, neighbour, tx.stamp_ms)
+    allowance.note(tx, neighbour, has_room)
+    if not has_room:
+        return False, ()
+    try:
+        taken = logs.take_in(tx, neighbour.log, neighbour.village, neighbour.key, push)
+    except ForkedLog as fork:
+        neighbours.set_trouble(tx, neighbour.village, fork.detail)
+        return False, ()
+    if taken.size > before:
+        allowance.count(tx, neighbour, taken.size - before, sum(map(len, fresh)))
+    return taken.size > before and _is_partial(push), taken.stated
+
+
+def _keep_listings(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
+    """Keep what is listed; tell whether it was new, and a part of more."""
+    before = neighbour.listings_have
+    version = listings.keep(tx, neighbour.village, before, message.listings)
+    neighbours.keeps_listings(tx, neighbour.village, version)
+    return version > before and _is_full(message)
+
+
+def _is_behind(view: View, push: messages.Push) -> bool:
+    """Tell whether more of our log is left to be pushed after this."""
+    return bool(push.records) and push.start + len(push.records) < logs.size_of(view, OWN_LOG)
+
+
+def _is_full(message: Exchange) -> bool:
+    return len(message.listings) == limits.LISTINGS_PER_MESSAGE_MAX
+
+
+def _is_partial(push: messages.Push) -> bool:
+    return bool(push.proof) and bool(push.records)
+
+
+def _subject(message: SubjectMessage) -> bytes:
+    return trade.subject_of(bytes(message.terms))

@@ -1,0 +1,112 @@
+"""How much of what a council decides each of its other seats has, in one seat's database.
+
+All that was kept up to a stamp counts as told. News are due, or urgent, until a seat has stored
+them.
+"""
+
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from edge.storage.councils import COLUMNS, Opened, opened_of
+from edge.storage.tx import Tx, Urgent, View
+
+NOTHING_TOLD: Final = -1  # it says so itself
+
+
+class SaidOf(NamedTuple):
+    """What has been said of a subject up to a stamp: all of it, or only our own words."""
+
+    subject: bytes
+    changed_ms: int
+    is_whole: bool
+
+
+class Due(NamedTuple):
+    """A subject of which another seat lacks something. `told_ms`: it has all up to that stamp, or
+    says that it has nothing; `reached`: the highest round of which it has signed anything; `asks`:
+    it is to say everything again."""
+
+    opened: Opened
+    told_ms: int
+    reached: int
+    urgent: bool
+    asks: bool
+
+
+def note_news(tx: Tx, opened: Opened, urgent_to: Collection[str] | None = None) -> None:
+    """Note that there is something to say to every other seat: at once to those to whom it is
+    urgent (None: all), to the others a little later."""
+    own = tx.identity.village
+    others = [seat.village for seat in opened.terms.seats if seat.village != own]
+    now = others if urgent_to is None else [each for each in others if each in urgent_to]
+    tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
+    marks = ",".join("?" * len(now))
+    sql = f"UPDATE told SET due = 1, urgent = max(urgent, village IN ({marks})) WHERE subject = ?"  # noqa: S608
+    tx.run(sql, *now, opened.id)
+    tx.urgent |= {Urgent(village, opened.id, tx.stamp_ms) for village in now}
+
+
+def due(view: View, village: str, limit: int) -> list[Due]:
+    """Return of what another seat lacks something, what is urgent first."""
+    rows = view.all(
+        "SELECT told_ms, reached, urgent, asks, "
+        + COLUMNS.removeprefix("SELECT ")
+        + " JOIN told USING"
+        " (subject) WHERE village = ? AND due = 1 ORDER BY urgent DESC LIMIT ?",
+        village,
+        limit,
+    )
+    return [
+        Due(opened_of(row), told_ms, reached, bool(urgent), bool(asks))
+        for told_ms, reached, urgent, asks, *row in rows
+    ]
+
+
+def urgent(view: View) -> list[Urgent]:
+    """Return to whom there is something urgent to say."""
+    rows = view.all(
+        "SELECT village, subject, changed_ms FROM told JOIN subject USING (subject)"
+        " WHERE urgent = 1"
+    )
+    return [Urgent(*row) for row in rows]
+
+
+def note_told(tx: Tx, village: str, said: SaidOf) -> None:
+    """Note that a seat has stored what was said."""
+    is_changed = "(SELECT changed_ms > ? FROM subject s WHERE s.subject = told.subject)"
+    if not said.is_whole:
+        sql = f"UPDATE told SET urgent = {is_changed} WHERE village = ? AND subject = ? AND urgent = 1"  # noqa: E501, S608
+        tx.run(sql, said.changed_ms, village, said.subject)
+        return
+    tx.run(
+        f"UPDATE told SET told_ms = max(told_ms, ?), due = {is_changed},"  # noqa: S608
+        f" urgent = min(urgent, {is_changed}), asks = 0 WHERE village = ? AND subject = ?",
+        said.changed_ms,
+        said.changed_ms,
+        said.changed_ms,
+        village,
+        said.subject,
+    )
+
+
+def ask_anew(tx: Tx, opened: Opened) -> None:
+    """Note that every other seat is to say again what was too far ahead to be kept."""
+    tx.run("UPDATE subject SET changed_ms = ? WHERE subject = ?", tx.stamp_ms, opened.id)
+    tx.run("UPDATE told SET due = 1, urgent = 1, asks = 1 WHERE subject = ?", opened.id)
+    tx.urgent |= {Urgent(seat.village, opened.id, tx.stamp_ms) for seat in opened.terms.seats}
+
+
+def has_said_all(tx: Tx, village: str, subject: bytes) -> None:
+    """Note that a seat has just said everything, so that it need not be asked again."""
+    tx.run("UPDATE told SET asks = 0 WHERE village = ? AND subject = ?", village, subject)
+
+
+def tell_anew(tx: Tx, village: str, subject: bytes) -> None:
+    """Note that a seat lacks what it was told: it is behind, or was set back. It hears it with what
+    is said next, the answer to its question as a rule: one that always asks keeps nobody busy."""
+    tx.run(
+        "UPDATE told SET told_ms = ?, due = 1 WHERE village = ? AND subject = ?",
+        NOTHING_TOLD,
+        village,
+        subject,
+    )
