@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from edge import control, desk
+from edge import control, desk, shown
 from edge.appliance.randomness import random_bytes
 from edge.core import names
 from edge.errors import ConfigError, InvalidInput
@@ -57,6 +58,38 @@ def propose(a: argparse.Namespace) -> control.AnyCommand:
         raise InvalidInput("say what the member gives (--offer), gets (--request), or both")
     sides = (_side(a.offer), _side(a.request))
     return control.TradePropose(a.member, user, village, *sides, a.hours, a.id or _fresh_id())
+
+
+def add_after_settlement(asking: Callable[..., Any], trade: Any, which: str) -> None:
+    """Add the commands for what comes after a trade is settled."""
+    made = asking(
+        trade,
+        "delivered",
+        "say for its member that the goods have come: for good",
+        of_trade(control.TradeDelivered),
+        shown.one_trade,
+    )
+    made.add_argument("trade", help=which)
+    made = asking(
+        trade,
+        "dispute",
+        "say for its member that the goods have not come as agreed",
+        lambda a: control.TradeDispute(a.trade, a.reason),
+        shown.one_trade,
+    )
+    made.add_argument("trade", help=which)
+    made.add_argument(
+        "--reason", required=True, help='what is wrong, for the other village; "" erases it'
+    )
+    made = asking(
+        trade,
+        "refund",
+        "propose for its member that all of it is given back",
+        lambda a: control.TradeRefund(a.trade, a.id or _fresh_id()),
+        shown.one_trade,
+    )
+    made.add_argument("trade", help=which)
+    made.add_argument("--id", default="", help="a text of yours: the same id is done only once")
 
 
 def of_trade(

@@ -280,6 +280,7 @@ def _trade(commands: _Commands) -> None:
     for name, help_, look in looks:
         made = _asking(trade, name, help_, asked.of_trade(look), shown.trade_in_full)
         made.add_argument("trade", help=_TRADE_HELP)
+    asked.add_after_settlement(_asking, trade, _TRADE_HELP)
     cli_trades.add(_asking, trade, _TRADE_HELP)
 
 

@@ -8,15 +8,18 @@ import msgspec
 
 from edge import (
     abandon,
+    after_settlement,
     desk,
     market,
     misbehaviour,
     peering,
     standing,
     steward,
+    trade_delivery,
     trade_escrow,
     trade_receipt,
 )
+from edge.after_settlement import STEWARD
 from edge.control import (
     AnyCommand,
     AssetApprove,
@@ -41,16 +44,30 @@ from edge.control import (
     TradeAbandon,
     TradeAccept,
     TradeCancel,
+    TradeDelivered,
+    TradeDispute,
     TradeList,
     TradePropose,
+    TradeRefund,
     TradeReject,
     TradeRetry,
     TradeShow,
 )
-from edge.core import invitation, limits, names, receipt, registry, trade, words
-from edge.errors import Refused, UnknownTrade, WrongState
+from edge.core import after_words, invitation, limits, names, receipt, registry, trade, words
+from edge.errors import Refused, WrongState
 from edge.steward import Box
-from edge.storage import deals, deciding, facts, ledger, logs, members, neighbours, swaps, trades
+from edge.storage import (
+    deals,
+    deciding,
+    deliveries,
+    facts,
+    ledger,
+    logs,
+    members,
+    neighbours,
+    swaps,
+    trades,
+)
 from edge.storage import misbehaviour as kept
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
@@ -60,7 +77,6 @@ from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
 
 LISTED_MAX: Final = 1_000
-STEWARD = "steward"  # whose ids the answers to commands are kept under
 
 
 async def run(box: Box, command: AnyCommand) -> object:
@@ -72,17 +88,14 @@ async def run(box: Box, command: AnyCommand) -> object:
             return await _enter(box, command)
         case AssetApprove():
             return await _approve(box, command)
-        case PeerInvite():
-            made = await box.runner.write(
-                lambda tx: peering.invite(tx, command.valid_hours * 3_600, command.council_seats)
-            )
-            return {"invitation": invitation.to_text(made)}
-        case PeerAdd():
-            return {"neighbour": await steward.join(box, command.invitation)}
+        case PeerInvite() | PeerAdd():
+            return await _peer(box, command)
         case TradePropose():
             return await _propose(box, command)
         case TradeAccept() | TradeReject() | TradeCancel():
             return await _decide(box, command)
+        case TradeDelivered() | TradeDispute() | TradeRefund():
+            return await _go_on(box, command)
         case TradeRetry() | TradeAbandon():
             return await _look_after(box, command)
         case ImportRegistry():
@@ -98,7 +111,7 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case PeerList():
             return {"neighbours": _neighbours(view), "candidates": _candidates(view)}
         case TradeShow():
-            return _in_full(view, _swap_or_subject(view, command.trade))
+            return _in_full(view, deciding.swap_or_subject(view, command.trade))
         case TradeList(deciding=True):
             return [subject_shown(view, opened) for opened in deciding.page(view, LISTED_MAX)]
         case TradeList():
@@ -123,7 +136,7 @@ def _export(view: View, command: AnyCommand) -> object:
 
 def swap_shown(view: View, found: Swap) -> dict[str, object]:
     """Return a trade, with another village or at home, as its own village's people see it."""
-    return deal_shown(view, found) if isinstance(found, Deal) else trade_shown(found)
+    return deal_shown(view, found) if isinstance(found, Deal) else trade_shown(view, found)
 
 
 def deal_shown(view: View, found: Deal) -> dict[str, object]:
@@ -154,29 +167,41 @@ def deal_shown(view: View, found: Deal) -> dict[str, object]:
         "message": words.describe_deal(
             "from", found.status, gives, gets, taker, deadline, me=giver
         ),
+        "refund_of": None,
+        "refund": None,
+        "disputes": {},
     }
 
 
-def trade_shown(found: Trade) -> dict[str, object]:
-    """Return a trade with another village as its own village's people see it."""
+def trade_shown(view: View, found: Trade) -> dict[str, object]:
+    """Return a trade with another village as its own village's people see it. `refund` is the trade
+    that gives it back; `disputes`: what was written, by the village of whoever wrote it."""
     terms = found.terms
+    fee, me, them = terms.to_fee, found.to_user, found.from_user
+    if found.role == "from":
+        fee, me, them = terms.from_fee, them, me
+    beside = trade_delivery.after(view, found, lambda ms: words.when(words.moment(ms)))
+    message = words.describe(
+        found.role,
+        found.status,
+        terms,
+        found.from_user,
+        found.to_user,
+        found.reason,
+        yours=False,
+        told=found.told,
+        addressed=found.addressed,
+    )
+    came = after_words.after(found.role, found.status, terms, beside, me, them, yours=False)
+    written = deliveries.written(view, found.subject)
     return trade_public(found) | {
         "from_user": found.from_user,
         "to_user": found.to_user,
-        "fee": names.amount_text(
-            terms.from_fee if found.role == "from" else terms.to_fee, names.TOKEN_DECIMALS
-        ),
-        "message": words.describe(
-            found.role,
-            found.status,
-            terms,
-            found.from_user,
-            found.to_user,
-            found.reason,
-            yours=False,
-            told=found.told,
-            addressed=found.addressed,
-        ),
+        "fee": names.amount_text(fee, names.TOKEN_DECIMALS),
+        "message": f"{message} {came}".strip(),
+        "refund_of": beside.refund_of or None,
+        "refund": beside.refund or None,
+        "disputes": {village: text for village, text in sorted(written.items()) if text},
     }
 
 
@@ -292,6 +317,15 @@ async def _approve(box: Box, command: AssetApprove) -> object:
     return {"asset": code.decode(), "message": f"{shown} is in the catalogue now"}
 
 
+async def _peer(box: Box, command: PeerInvite | PeerAdd) -> object:
+    if isinstance(command, PeerAdd):
+        return {"neighbour": await steward.join(box, command.invitation)}
+    made = await box.runner.write(
+        lambda tx: peering.invite(tx, command.valid_hours * 3_600, command.council_seats)
+    )
+    return {"invitation": invitation.to_text(made)}
+
+
 async def _propose(box: Box, command: TradePropose) -> object:
     proposal = trade.Proposal(
         command.to_village,
@@ -337,6 +371,11 @@ async def _decide(box: Box, command: TradeAccept | TradeReject | TradeCancel) ->
     return await _after_step(box, await box.runner.write(decide))
 
 
+async def _go_on(box: Box, command: TradeDelivered | TradeDispute | TradeRefund) -> object:
+    moved = await box.runner.write(lambda tx: after_settlement.go_on(tx, command))
+    return await _after_step(box, moved)
+
+
 async def _abandon(box: Box, command: TradeAbandon) -> object:
     evidence = abandon.read_evidence(command.evidence.encode()) if command.evidence else None
 
@@ -347,24 +386,17 @@ async def _abandon(box: Box, command: TradeAbandon) -> object:
     return await _after_step(box, await box.runner.write(end))
 
 
-def _swap_or_subject(view: View, id_: str) -> Swap | Opened:
-    """Return a trade of this village's, or one of others that it helps to decide."""
-    try:
-        return swaps.named(view, id_)
-    except UnknownTrade as error:
-        try:
-            return deciding.named(view, id_)
-        except UnknownTrade:
-            raise error from None
-
-
 def _receipt(view: View, id_: str) -> receipt.Receipt:
-    found = _swap_or_subject(view, id_)
+    found = deciding.swap_or_subject(view, id_)
     if isinstance(found, Deal):
         raise WrongState("a trade within the village has no receipt: one ledger has it all")
     if isinstance(found, Opened):
         return trade_receipt.of_subject(view, found)
     return trade_receipt.of_trade(view, found)
+
+
+def _named_in_full(view: View, id_: str) -> dict[str, object]:
+    return _in_full(view, deciding.swap_or_subject(view, id_))
 
 
 def _in_full(view: View, found: Swap | Opened) -> dict[str, object]:
@@ -375,7 +407,7 @@ def _in_full(view: View, found: Swap | Opened) -> dict[str, object]:
     if isinstance(found, Deal):
         return deal_shown(view, found) | {"standing": None}
     how = msgspec.to_builtins(standing.of(view, found))
-    return trade_shown(found) | {"standing": how}
+    return trade_shown(view, found) | {"standing": how}
 
 
 async def _look_after(box: Box, command: TradeRetry | TradeAbandon) -> object:
@@ -388,12 +420,14 @@ async def _look_after(box: Box, command: TradeRetry | TradeAbandon) -> object:
 
 async def _retry(box: Box, command: TradeRetry) -> object:
     """Speak with every seat of a trade now, rather than when it is next due, and show the trade."""
-    found = await box.runner.read(lambda view: _swap_or_subject(view, command.trade))
+    found = await box.runner.read(lambda view: deciding.swap_or_subject(view, command.trade))
     if not isinstance(found, Deal):
         known = await box.runner.read(neighbours.everyone)
         seats = {seat.village for seat in found.terms.seats} & {each.village for each in known}
         await asyncio.gather(*(steward.tell(box, village) for village in sorted(seats)))
-    return await box.runner.read(lambda view: _in_full(view, _swap_or_subject(view, command.trade)))
+    return await box.runner.read(
+        lambda view: _in_full(view, deciding.swap_or_subject(view, command.trade))
+    )
 
 
 async def _after_step(box: Box, moved: Swap) -> object:
@@ -404,7 +438,9 @@ async def _after_step(box: Box, moved: Swap) -> object:
             box.client.kick_all()
         return await box.runner.read(lambda view: deal_shown(view, moved))
     await steward.tell(box, moved.neighbour)
-    return trade_shown(await box.runner.read(lambda view: trades.by_subject(view, moved.subject)))
+    return await box.runner.read(
+        lambda view: trade_shown(view, trades.by_subject(view, moved.subject))
+    )
 
 
 _STEPS: Final[Mapping[type[AnyCommand], Callable[[Tx, Member, Trade], Trade]]] = {

@@ -131,6 +131,24 @@ class TradeCancel(Command, frozen=True, tag="trade cancel"):
     trade: str
 
 
+class TradeDelivered(Command, frozen=True, tag="trade delivered"):
+    trade: str
+
+
+class TradeDispute(Command, frozen=True, tag="trade dispute"):
+    """An empty `reason` erases what was written."""
+
+    trade: str
+    reason: str
+
+
+class TradeRefund(Command, frozen=True, tag="trade refund"):
+    """For the member of this village whose trade it is."""
+
+    trade: str
+    id: str = ""
+
+
 class TradeShow(Command, frozen=True, tag="trade show"):
     trade: str
 
@@ -195,6 +213,9 @@ AnyCommand = (
     | TradeAccept
     | TradeReject
     | TradeCancel
+    | TradeDelivered
+    | TradeDispute
+    | TradeRefund
     | TradeShow
     | TradeRetry
     | TradeAbandon

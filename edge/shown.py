@@ -68,6 +68,8 @@ def one_trade(answer: Any) -> Iterator[str]:
     terms = words.offered(giver, offer, request, taker)
     yield f"{answer['id']}  {answer['status']:<9} {terms}"
     yield f"    {answer['message']}"
+    for village, text in answer.get("disputes", {}).items():
+        yield f"    written in {village}: {one_line(text)}"
 
 
 def trades(answer: Any) -> Iterator[str]:

@@ -6,7 +6,7 @@ from them by `core.trade.next_action`, so the first message, a retry and a resta
 
 from collections.abc import Iterable, Sequence
 
-from edge import trade_council, trade_receipt, trade_terms
+from edge import trade_council, trade_delivery, trade_receipt, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
 from edge.core.council import Certificate, Seat
@@ -66,6 +66,7 @@ def propose(tx: Tx, member: Member, proposal: Proposal, from_fee: int = 0) -> Tr
         raise TooMany(f"too many proposals to {neighbour.village} are open")
     terms = trade_terms.make(tx, neighbour, proposal, from_fee)
     terms_bytes = trade.encode_terms(trade.decode_terms(trade.encode_terms(terms)))
+    trade_delivery.check_refund(tx, terms, member.id)
     holds.set_aside(tx, terms, member.account)
     return trades.add(
         tx,
@@ -91,6 +92,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
     trade_council.check_seats(tx, known.terms)
+    trade_delivery.check_refund(tx, known.terms, member.id)
     _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
     holds.append_hold(tx, known, signature, member.account)
@@ -111,13 +113,14 @@ def cancel(tx: Tx, member: Member, known: Trade) -> Trade:
 
 
 def expire(tx: Tx) -> int:
-    """End what the clock ends: proposals, those within the village too, and listings; return how
-    many. Old answers to requests are forgotten, too, and erased listings wiped."""
+    """End what the clock ends: proposals, those within the village too, listings, and the waiting
+    for goods; return how many. Old answers to requests are forgotten, too, and erased listings
+    wiped."""
     past = trades.pending_past(tx, tx.minute)
     for known in past:
         _end_unbound(tx, known, Event.EXPIRE, "nobody accepted it in time")
     members.forget_answers(tx)
-    count = len(past) + deals.expire(tx) + listings.drop_ended(tx)
+    count = len(past) + deals.expire(tx) + listings.drop_ended(tx) + trade_delivery.expire(tx)
     listings.wipe(tx)
     return count
 
@@ -185,7 +188,7 @@ def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> se
     for subject in dict.fromkeys([*due, *about]):
         while _step(tx, neighbour, trades.by_subject(tx, subject)):
             moved.add(subject)
-    return moved
+    return moved | trade_delivery.advance(tx, neighbour)
 
 
 def receive_council(
@@ -266,6 +269,7 @@ def _take_in(tx: Tx, neighbour: Neighbour, known: Trade, message: SubjectMessage
         trades.keep(tx, known.subject, to_user=message.names.to_user)
     if message.withdrawn is not None:
         new |= _withdrawn(tx, known, message.withdrawn)
+    new |= trade_delivery.take_in(tx, known, message.disputes or ())
     place = known.terms.network, known.subject, known.terms.seats
     if not all(council.vote_is_valid(vote, *place) for vote in message.votes):
         raise BadProof("a vote does not hold")
@@ -467,7 +471,8 @@ def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
         return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
     try:
         trade_council.check_seats(tx, known.terms)
-    except WrongState as error:
+        trade_delivery.check_refund(tx, known.terms, known.member)
+    except (WrongState, InvalidInput) as error:
         return _end_unbound(tx, known, Event.CANCEL, error.detail)
     return known
 
@@ -490,4 +495,5 @@ def _end(tx: Tx, known: Trade) -> None:
     if not settled:
         _take_listed(tx, known, -1)
     reason = "" if settled else f"{known.neighbour} was not bound by it"
-    trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)
+    ended = trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)
+    trade_delivery.note_end(tx, ended)

@@ -26,7 +26,7 @@ def make(tx: Tx, neighbour: Neighbour, proposal: Proposal, from_fee: int) -> tra
         deadline_minute=tx.minute + -(-proposal.deadline_s * 1000 // limits.MINUTE_MS),
         window_s=limits.WINDOW_S_DEFAULT,
         nonce=tx.random(16),
-        refund_of=None,
+        refund_of=proposal.refund_of,
     )
 
 

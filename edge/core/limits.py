@@ -41,6 +41,9 @@ OPEN_TRADES_PER_NEIGHBOUR_MAX = 1_000
 PROPOSALS_PER_PERSON_MAX = 50  # that wait for one person, from one neighbour
 DEALS_PER_PAIR_MAX = 10  # proposals of one member that wait for another of the same village
 DEAD_PROPOSALS_KEPT_MAX = 1_000  # of one neighbour, declined or run out
+UNDISPUTED_S_MAX = 30 * 86_400  # after it is settled: then goods count as delivered
+DISPUTE_TEXT_CHARS_MAX = 500
+DELIVERIES_PER_RUN_MAX = 256  # that time alone makes due, in one transaction
 
 # Listings (offers and wants of goods)
 LISTING_TEXT_CHARS_MAX = 500

@@ -8,6 +8,7 @@ it twice changes nothing, and other content under the same name is refused.
 from typing import Final, Literal, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from edge.core import canonical, limits
 from edge.core.council import Certificate, Proposal, Vote
@@ -50,10 +51,18 @@ class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listing: str = ""
 
 
-class SubjectMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the sender knows of one trade: a grow-only set of signed statements.
+class DisputeText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a member of `village` has written of a dispute; empty: it is erased."""
 
-    Holds and no-holds travel as records of the pushed logs.
+    village: str
+    text: str
+
+
+class SubjectMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the sender knows of one trade: a grow-only set of signed statements, and what was
+    written of a dispute.
+
+    Holds and no-holds, deliveries and disputes travel as records of the pushed logs.
     """
 
     terms: msgspec.Raw
@@ -62,6 +71,7 @@ class SubjectMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     withdrawn: Withdrawn | None = None
     votes: tuple[Vote, ...] = ()
     certificate: Certificate | None = None
+    disputes: tuple[DisputeText, ...] | UnsetType = UNSET
 
 
 class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,7 +184,7 @@ def decode_exchange(body: bytes) -> Exchange:
     too_many = (
         len(message.subjects) > limits.SUBJECTS_PER_MESSAGE_MAX
         or len(message.listings) > limits.LISTINGS_PER_MESSAGE_MAX
-        or any(len(subject.votes) > 2 * limits.SEATS_MAX for subject in message.subjects)
+        or any(_is_too_much_of(each) for each in message.subjects)
         or len(message.councils) > limits.COUNCILS_PER_MESSAGE_MAX
         or any(_has_too_much(each) for each in message.councils)
         or (message.push is not None and _is_oversized(message.push))
@@ -229,6 +239,15 @@ def _has_too_much(said: CouncilMessage) -> bool:
         or len(said.absents) > 2 * limits.SEATS_MAX
         or len(said.proposals) > ROUNDS_SAID_MAX
         or len(said.votes) > ROUNDS_SAID_MAX * 2 * 3 * limits.SEATS_MAX  # a liar may say all three
+    )
+
+
+def _is_too_much_of(said: SubjectMessage) -> bool:
+    written = said.disputes or ()
+    return (
+        len(said.votes) > 2 * limits.SEATS_MAX
+        or len(written) > 2
+        or any(len(each.text) > limits.DISPUTE_TEXT_CHARS_MAX for each in written)
     )
 
 

@@ -71,6 +71,22 @@ class ReleaseRecord(_Public, frozen=True, tag="release"):
     certificate: Certificate
 
 
+class DeliveredRecord(_Public, frozen=True, tag="delivered"):
+    """Goods of a settled trade have come: its clearing entries of this asset are reversed. The
+    receiver's word, and after it the giver's."""
+
+    subject: bytes
+    asset: str
+
+
+class DisputedRecord(_Public, frozen=True, tag="disputed"):
+    """The receiver's word that goods of a settled trade have not come as agreed. What is wrong with
+    them is written beside the log."""
+
+    subject: bytes
+    asset: str
+
+
 Record = (
     VillageRecord
     | AssetRecord
@@ -79,6 +95,8 @@ Record = (
     | NoHoldRecord
     | SettleRecord
     | ReleaseRecord
+    | DeliveredRecord
+    | DisputedRecord
 )
 Operation = Literal["pay", "issue", "declare", "consume", "limit", "line", "trade", "deal"]
 

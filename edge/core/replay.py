@@ -9,7 +9,7 @@ record says here.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from edge.core import council, crypto, limits, names, records, trade
+from edge.core import council, crypto, delivery, limits, names, records, tally, trade
 from edge.core.accounts import (
     CLEARING,
     ISSUANCE,
@@ -17,12 +17,11 @@ from edge.core.accounts import (
     Asset,
     Counters,
     Entry,
-    default_limit,
     is_balanced,
-    is_inside,
 )
 from edge.core.records import LimitChange, Posting
-from edge.errors import AuditDifference, PeerError
+from edge.core.tally import Account, Moves
+from edge.errors import AuditDifference, PeerError, Refused
 
 SHOWN_CHARS_MAX: Final = 120
 
@@ -39,7 +38,15 @@ class Statement(NamedTuple):
     kind: str
 
 
-Said = Statement | Asset | None
+class Delivery(NamedTuple):
+    """That goods of a trade were `delivered`, or are `disputed`."""
+
+    subject: bytes
+    kind: str
+    asset: str
+
+
+Said = Statement | Delivery | Asset | None
 
 
 def difference(where: str, what: str, expected: object, found: object) -> AuditDifference:
@@ -55,7 +62,7 @@ def difference(where: str, what: str, expected: object, found: object) -> AuditD
 
 
 def said_in(record: bytes) -> Said:
-    """Return what a record of another village's log says of trades or catalogue.
+    """Return what a record of another village's log says of trades, deliveries or catalogue.
 
     None for all else, and for what cannot be read here: kept as opaque bytes, it means nothing.
     """
@@ -67,48 +74,20 @@ def said_in(record: bytes) -> Said:
         return None
     if isinstance(decoded, records.AssetRecord):
         return _asset_of(decoded)
+    if isinstance(decoded, records.DeliveredRecord | records.DisputedRecord):
+        return _delivery_of(decoded)
     return _statement_of(decoded)
-
-
-class Account:
-    """The four counters and the limit of one account and asset, in minor units."""
-
-    __slots__ = (
-        "asset",
-        "credits_pending",
-        "credits_posted",
-        "debits_pending",
-        "debits_posted",
-        "is_inside",
-        "limit",
-        "name",
-        "newest",
-    )
-
-    def __init__(self, name: str, asset: Asset) -> None:
-        self.name, self.asset = name, asset
-        self.is_inside = is_inside(name)
-        self.debits_posted = self.credits_posted = 0
-        self.debits_pending = self.credits_pending = 0
-        self.limit = default_limit(name, asset)
-        self.newest: int | None = None  # the last record that posted to it, if it has a history
-
-    @property
-    def net_debit(self) -> int:
-        """What the one rule compares with the limit, but for what is softly set aside."""
-        return self.debits_posted + self.debits_pending - self.credits_posted
 
 
 # Account, asset, amount, balance with it, index of the one before, operation, stamp_ms.
 Moved = tuple[str, str, int, int, int | None, str, int]
-Moves = list[tuple[Account, int]]  # the entries of a posting, each with its account looked up
 
 
 class Hold(NamedTuple):
-    """What is needed to end a hold: by whom it is decided, and its entries."""
+    """What is needed to end a hold, and its entries."""
 
-    network: bytes
-    seats: tuple[council.Seat, ...]
+    terms: trade.Terms
+    role: trade.Role
     moves: Moves
 
 
@@ -119,6 +98,7 @@ class Replay:
     __slots__ = (
         "_key",
         "_minute",
+        "_owed",
         "_stamp_ms",
         "_stamp_ms_min",
         "_village",
@@ -134,12 +114,14 @@ class Replay:
         self.accounts: dict[tuple[str, str], Account] = {}
         self.assets: dict[str, Asset] = {}
         self.open: dict[bytes, Hold] = {}
-        self.lowered: set[tuple[str, str]] = set()  # limits that went down: the rule may not hold
+        self.lowered: set[tuple[str, str]] = set()  # where the one rule may not hold: a limit went
+        # down, or goods were delivered
         self.moved: list[Moved] = []
         self.sealed = 0
         self._village = village
         self._key = key
         self._minute = 0
+        self._owed = delivery.Owed()
         self._stamp_ms = self._stamp_ms_min = 0
 
     def take(self, index: int, record: bytes, private: Private | None) -> Said:
@@ -202,8 +184,8 @@ class Replay:
         moves = self._moves(index, posting.entries)
         if not _has_its_form(posting, moves):
             raise _fault(index, "its posting", f"the form of {posting.operation}", posting)
-        _debit(index, moves)
-        _credit(moves)
+        _check_limit(index, tally.debit(moves))
+        tally.credit(moves)
         self.moved = _moved(index, moves, posting.operation, posting.stamp_ms)
         for change in posting.limits:
             self._set_limit(index, change)
@@ -228,8 +210,12 @@ class Replay:
         if statement.subject in self.open:
             raise _fault(index, "a second hold of one trade", "one hold", "two")
         moves = self._moves(index, trade.entries(terms, role, member))
-        _hold(index, moves)
-        self.open[statement.subject] = Hold(terms.network, terms.seats, moves)
+        _check_limit(index, tally.hold(moves))
+        try:
+            self._owed.hold(terms)
+        except Refused as error:
+            raise _fault(index, "what it refunds", "goods that have not come", error) from None
+        self.open[statement.subject] = Hold(terms, role, moves)
         return statement
 
     def _no_hold_record(self, index: int, record: records.NoHoldRecord, _: None) -> Statement:
@@ -247,18 +233,36 @@ class Replay:
         hold = self.open.get(record.subject)
         if hold is None:
             raise _fault(index, "the hold that it ends", record.subject, None)
-        value = "COMMIT" if settles else "ABORT"
+        value: council.Value = "COMMIT" if settles else "ABORT"
         if record.certificate.value != value:
             raise _fault(index, "its certificate's value", value, record.certificate.value)
+        place = hold.terms.network, record.subject, hold.terms.seats
         try:
-            council.verify_certificate(record.certificate, hold.network, record.subject, hold.seats)
+            council.verify_certificate(record.certificate, *place)
         except PeerError as error:
             raise _fault(index, "its certificate", "a quorum's votes", error) from None
-        _end(hold.moves, settles)
+        tally.end(hold.moves, settles)
         if settles:
             self.moved = _moved(index, hold.moves, "trade", record.minute * limits.MINUTE_MS)
+        self._owed.end(record.subject, hold.terms, hold.role, value)
         del self.open[record.subject]
         return Statement(record.subject, "settle" if settles else "release")
+
+    def _delivery_record(
+        self, index: int, record: records.DeliveredRecord | records.DisputedRecord, _: None
+    ) -> Delivery:
+        """A *delivered* asks no limit: what the other village owes may pass its line by it."""
+        try:
+            if isinstance(record, records.DisputedRecord):
+                self._owed.dispute(record.subject, record.asset)
+                return Delivery(record.subject, "disputed", record.asset)
+            moves = self._moves(index, self._owed.deliver(record.subject, record.asset))
+        except Refused as error:
+            raise _fault(index, "its trade", "goods that have not come", error) from None
+        tally.debit(moves)
+        tally.credit(moves)
+        self.lowered |= {(each.name, each.asset.code) for each, amount in moves if amount < 0}
+        return Delivery(record.subject, "delivered", record.asset)
 
     def _terms(
         self, index: int, record: records.HoldRecord | records.NoHoldRecord
@@ -344,6 +348,8 @@ _TAKE: Final[Mapping[type, Callable[..., Said]]] = {
     records.NoHoldRecord: Replay._no_hold_record,
     records.SettleRecord: Replay._end_record,
     records.ReleaseRecord: Replay._end_record,
+    records.DeliveredRecord: Replay._delivery_record,
+    records.DisputedRecord: Replay._delivery_record,
 }
 
 _LIMIT_OF: Final[Mapping[str, str]] = {"limit": MEMBER, "line": CLEARING}
@@ -379,41 +385,6 @@ def _are_limits(posting: Posting) -> bool:
     )
 
 
-def _debit(index: int, moves: Moves) -> None:
-    """Post the debits, before any credit of the same posting counts."""
-    for account, amount in moves:
-        if amount < 0:
-            account.debits_posted -= amount
-            if account.net_debit > account.limit:
-                raise _limit_broken(index, account)
-
-
-def _credit(moves: Moves) -> None:
-    for account, amount in moves:
-        if amount > 0:
-            account.credits_posted += amount
-
-
-def _hold(index: int, moves: Moves) -> None:
-    for account, amount in moves:
-        if amount > 0:
-            account.credits_pending += amount
-        else:
-            account.debits_pending -= amount
-            if account.net_debit > account.limit:
-                raise _limit_broken(index, account)
-
-
-def _end(moves: Moves, settled: bool) -> None:
-    for account, amount in moves:
-        if amount > 0:
-            account.credits_pending -= amount
-            account.credits_posted += amount if settled else 0
-        else:
-            account.debits_pending += amount
-            account.debits_posted -= amount if settled else 0
-
-
 def _moved(index: int, moves: Moves, operation: str, stamp_ms: int) -> list[Moved]:
     """Return what has just been posted to each member and the treasury, in order."""
     sums: dict[tuple[str, str], tuple[Account, int]] = {}
@@ -429,15 +400,23 @@ def _moved(index: int, moves: Moves, operation: str, stamp_ms: int) -> list[Move
     return found
 
 
-def _limit_broken(index: int, account: Account) -> AuditDifference:
-    what = f"the net debit of {account.name} in {account.asset.code}"
-    return _fault(index, what, f"{account.limit} at most", account.net_debit)
+def _check_limit(index: int, broken: Account | None) -> None:
+    if broken is not None:
+        what = f"the net debit of {broken.name} in {broken.asset.code}"
+        raise _fault(index, what, f"{broken.limit} at most", broken.net_debit)
 
 
 def _asset_of(record: records.AssetRecord) -> Asset | None:
     if not 0 <= record.decimals <= limits.DECIMALS_MAX or not names.is_asset_code(record.code):
         return None
     return Asset(record.code, record.asset_kind, record.decimals)
+
+
+def _delivery_of(record: records.DeliveredRecord | records.DisputedRecord) -> Delivery | None:
+    if len(record.subject) != _SUBJECT_BYTES or not names.is_asset_code(record.asset):
+        return None
+    kind = "delivered" if isinstance(record, records.DeliveredRecord) else "disputed"
+    return Delivery(record.subject, kind, record.asset)
 
 
 def _statement_of(record: records.Record) -> Statement | None:

@@ -1,11 +1,12 @@
 """A trade between two villages: terms, status table, and the one function that says what is next.
 
     PENDING --accept--> ACCEPTED --both held--> HELD --commit certificate--> SETTLED
-       | reject, cancel, expiry   | abort certificate  | abort certificate
-       v                          v                    v
-    REJECTED CANCELLED EXPIRED  ABORTED             ABORTED
+       | reject, cancel, expiry   | abort certificate  | abort certificate     | ^
+       v                          v                    v                       v | all delivered
+    REJECTED CANCELLED EXPIRED  ABORTED             ABORTED              DISPUTED --> DELIVERED
 
 Once a village is bound (its hold is in its log), no clock ends the hold: only a certificate does.
+What comes after SETTLED is told in core/delivery.
 """
 
 from enum import StrEnum
@@ -37,6 +38,8 @@ class Status(StrEnum):
     ACCEPTED = "ACCEPTED"
     HELD = "HELD"
     SETTLED = "SETTLED"
+    DELIVERED = "DELIVERED"
+    DISPUTED = "DISPUTED"
     ABORTED = "ABORTED"
     REJECTED = "REJECTED"
     CANCELLED = "CANCELLED"
@@ -51,6 +54,9 @@ class Event(StrEnum):
     REJECT = "reject"
     CANCEL = "cancel"
     EXPIRE = "expiry"
+    DELIVER = "all delivered"
+    DISPUTE = "dispute"
+    CLEAR = "dispute over"  # and something else is still to be delivered
 
 
 TRANSITIONS: Final = {
@@ -62,12 +68,18 @@ TRANSITIONS: Final = {
     (Status.ACCEPTED, Event.ABORT): Status.ABORTED,
     (Status.HELD, Event.COMMIT): Status.SETTLED,
     (Status.HELD, Event.ABORT): Status.ABORTED,
+    (Status.SETTLED, Event.DELIVER): Status.DELIVERED,
+    (Status.SETTLED, Event.DISPUTE): Status.DISPUTED,
+    (Status.DISPUTED, Event.DELIVER): Status.DELIVERED,
+    (Status.DISPUTED, Event.CLEAR): Status.SETTLED,
 }
 HOW_IT_STANDS: Final = {
     Status.PENDING: "waits to be accepted",
     Status.ACCEPTED: "has been accepted",
     Status.HELD: "has been accepted by both villages",
     Status.SETTLED: "is done",
+    Status.DELIVERED: "is done, and has been delivered",
+    Status.DISPUTED: "is done, and what came of it is disputed",
     Status.ABORTED: "was not carried out",
     Status.REJECTED: "was declined",
     Status.CANCELLED: "was withdrawn",
@@ -81,9 +93,13 @@ _NOT_POSSIBLE: Final = {
     Event.BOTH_HELD: "no hold is due",
     Event.COMMIT: "no certificate is due",
     Event.ABORT: "no certificate is due",
+    Event.DELIVER: "nothing is to be delivered",
+    Event.DISPUTE: "nothing can be disputed",
+    Event.CLEAR: "there is no dispute",
 }
 UNBOUND_ENDS: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.EXPIRED})
-ENDED: Final = UNBOUND_ENDS | {Status.SETTLED, Status.ABORTED}
+CARRIED_OUT: Final = frozenset({Status.SETTLED, Status.DELIVERED, Status.DISPUTED})
+ENDED: Final = UNBOUND_ENDS | CARRIED_OUT | {Status.ABORTED}  # nothing is held any more
 
 
 class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,7 +146,8 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Proposal(msgspec.Struct, frozen=True):
     """What a member offers and asks for: each one asset and an amount as people write it, or None
-    for nothing (a gift). To the member called `to_user`, or to whoever made `listing` there."""
+    for nothing (a gift). To the member called `to_user`, or to whoever made `listing` there.
+    `refund_of`: the subject of the settled trade that this gives back."""
 
     to_village: str
     to_user: str
@@ -138,6 +155,7 @@ class Proposal(msgspec.Struct, frozen=True):
     request: tuple[str, str] | None
     deadline_s: int = limits.DEADLINE_S_DEFAULT
     listing: str = ""
+    refund_of: bytes | None = None
 
 
 NOTHING: Final = Quantity(names.TOKEN, "token", names.TOKEN_DECIMALS, 0)  # one side of a gift

@@ -8,7 +8,7 @@ from typing import Final
 from edge.core import limits, names
 from edge.core.council import quorum
 from edge.core.names import TOKEN, TOKEN_DECIMALS
-from edge.core.trade import Addressed, Quantity, Role, Status, Terms
+from edge.core.trade import CARRIED_OUT, Addressed, Quantity, Role, Status, Terms
 
 NOTHING: Final = "nothing"
 asset_text = names.asset_text
@@ -38,6 +38,8 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
     ("from", Status.ACCEPTED): _BOUND,
     ("from", Status.HELD): _BOUND,
     ("from", Status.SETTLED): _DONE,
+    ("from", Status.DELIVERED): _DONE,
+    ("from", Status.DISPUTED): _DONE,
     ("from", Status.ABORTED): _NOT_DONE + _FREE,
     ("from", Status.REJECTED): _ENDED + _FREE,
     ("from", Status.CANCELLED): _ENDED + _FREE,
@@ -54,6 +56,8 @@ SENTENCES: Final[dict[tuple[Role, Status], str]] = {
     ),
     ("to", Status.HELD): _BOUND,
     ("to", Status.SETTLED): _DONE,
+    ("to", Status.DELIVERED): _DONE,
+    ("to", Status.DISPUTED): _DONE,
     ("to", Status.ABORTED): _NOT_DONE + _FREE,
     ("to", Status.REJECTED): _ENDED + "Nothing was held.",
     ("to", Status.CANCELLED): _ENDED + "Nothing was held.",
@@ -153,6 +157,7 @@ def describe(
     silent was last heard from.
     """
     given, fee = _given(terms, role)
+    status = Status.SETTLED if status in CARRIED_OUT else status
     sentence = SENTENCES[role, status]
     gets = quantity_text(terms.request if role == "from" else terms.offer)
     if not given.amount and not fee:
@@ -179,7 +184,7 @@ def describe(
     your = "your" if yours else f"{me or 'the member'}'s"
     return sentence.format(
         your=your,
-        Your=_capital(your),
+        Your=capital(your),
         yours="yours" if yours else f"{me or 'the member'}'s",
         you="you" if yours else me or "the member",
         You="You" if yours else me or "The member",
@@ -212,7 +217,7 @@ def describe_deal(
     your = f"{me}'s" if me else "your"
     return sentence.format(
         your=your,
-        Your=_capital(your),
+        Your=capital(your),
         yours=f"{me}'s" if me else "yours",
         you=me or "you",
         other=other,
@@ -298,7 +303,7 @@ def when(time: datetime) -> str:
 def sentence(text: str) -> str:
     """Return an error's detail as a sentence: with a capital and a full stop."""
     ended = text if text.endswith((".", "!", "?")) else f"{text}."
-    return _capital(ended)
+    return capital(ended)
 
 
 def spoken_to(detail: str, name: str) -> str:
@@ -309,7 +314,8 @@ def spoken_to(detail: str, name: str) -> str:
     return detail
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """Return text that begins with a capital."""
     return text[:1].upper() + text[1:]
 
 

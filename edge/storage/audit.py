@@ -1,9 +1,10 @@
 """The whole database checked against the logs: `village-edge audit`.
 
 Everything derived is made again from the record bytes and the private rows, and compared: leaf
-hashes and tree, checkpoints and cosignatures with their signatures, statements, catalogues, trades
-and votes, movements, balances. It only reads, in one transaction, beside a running box; it holds
-accounts, assets and open holds in memory, and one stretch of a log.
+hashes and tree, checkpoints and cosignatures with their signatures, statements, deliveries,
+catalogues, trades and votes, movements, balances. It only reads, in one transaction, beside a
+running box; it holds accounts, assets, open holds and what is still to be delivered in memory, and
+one stretch of a log.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +16,17 @@ import msgspec
 from edge.core import checkpoint, merkle, note, records, replay
 from edge.core.accounts import Asset, Counters
 from edge.core.council import Seat
-from edge.core.replay import Private, Replay, Said, Statement, difference
+from edge.core.replay import Delivery, Private, Replay, Said, Statement, difference
 from edge.errors import PeerError
-from edge.storage import audit_councils, audit_neighbours, audit_trades, facts, logs, movements
+from edge.storage import (
+    audit_councils,
+    audit_deliveries,
+    audit_neighbours,
+    audit_trades,
+    facts,
+    logs,
+    movements,
+)
 from edge.storage.audit_trades import Own
 from edge.storage.tx import OWN_LOG, View, position
 
@@ -159,7 +168,7 @@ def _check_strays(view: View, all_logs: list[_Log]) -> None:
     """Find rows that no log has a place for."""
     for table, _, parent, _ in view.all("PRAGMA foreign_key_check"):
         raise difference(f"table {table}", f"the {parent} that a row names", "one", None)
-    for table in ("statement", "asset"):
+    for table in ("statement", "delivery", "asset"):
         sql = f"SELECT min(log) FROM {table} WHERE log NOT IN (SELECT id FROM log)"  # noqa: S608
         if (unknown := view.one(sql)[0]) is not None:
             raise difference(f"table {table}", "the log that a row names", "one", unknown)
@@ -197,7 +206,7 @@ class _Walk:
         self._view, self._log = view, log
         self._take, self._commit = take, commit
         self._assets: dict[str, Asset] = {}
-        self._statements = 0
+        self._statements = self._deliveries = 0
         self._checkpoints = view.conn.execute(
             "SELECT size, root, note FROM checkpoint WHERE log = ? ORDER BY size", (log.id,)
         )
@@ -215,6 +224,9 @@ class _Walk:
             )
         self._check_catalogue()
         self._check_statement_count()
+        audit_deliveries.check_count(
+            self._view, self._log.id, self._log.shown, self._deliveries, self.size
+        )
 
     def _chunk(self, end: int) -> None:
         start, nodes, leaves = self.size, list[tuple[int, int, bytes]](), list[bytes]()
@@ -287,9 +299,13 @@ class _Walk:
             self._next = self._checkpoints.fetchone()
         self._commit()
 
-    def _check_said(self, index: int, said: Statement | Asset) -> None:
+    def _check_said(self, index: int, said: Statement | Delivery | Asset) -> None:
         if isinstance(said, Asset):
             self._assets.setdefault(said.code, said)
+            return
+        if isinstance(said, Delivery):
+            self._deliveries += 1
+            audit_deliveries.check_row(self._view, self._log.id, index, self._at(index), said)
             return
         self._statements += 1
         row = self._view.one(

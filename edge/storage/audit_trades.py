@@ -12,7 +12,7 @@ from edge.core.accounts import Entry, debits, member_account
 from edge.core.replay import difference
 from edge.core.trade import Status
 from edge.errors import AuditDifference, PeerError
-from edge.storage import deals, ledger, logs, trades
+from edge.storage import audit_deliveries, deals, ledger, logs, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
 
@@ -24,11 +24,11 @@ SAID: Final[Mapping[Status, tuple[tuple[str, ...], ...]]] = {
     Status.EXPIRED: ((), ("no-hold",)),
     Status.ACCEPTED: (("hold",),),
     Status.HELD: (("hold",),),
-    Status.SETTLED: (("hold", "settle"),),
+    **dict.fromkeys(trade.CARRIED_OUT, (("hold", "settle"),)),
     Status.ABORTED: (("hold", "release"),),
 }
 _DECIDED: Final[Mapping[Status, council.Value]] = {
-    Status.SETTLED: "COMMIT",
+    **dict.fromkeys(trade.CARRIED_OUT, "COMMIT"),
     Status.ABORTED: "ABORT",
 }
 
@@ -66,7 +66,9 @@ def check(view: View, own: Own) -> tuple[Counts, Reserved]:
         _add(reserved, each.reserved)
     not_open = sum(counts[status] for status in trade.ENDED)
     return Counts(
-        counts[Status.SETTLED], counts[Status.ABORTED], counts.total() - not_open
+        sum(counts[status] for status in trade.CARRIED_OUT),
+        counts[Status.ABORTED],
+        counts.total() - not_open,
     ), reserved
 
 
@@ -126,6 +128,7 @@ def _check_trade(view: View, known: Trade, own: Own) -> None:
     _check_certificate(view, known, said)
     _check_votes(view, known)
     _check_their_end(view, known, own)
+    audit_deliveries.check(view, known, own.logs[known.neighbour])
 
 
 def _is_held_there(view: View, known: Trade, own: Own) -> bool:

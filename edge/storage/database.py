@@ -6,9 +6,17 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from edge.errors import BoxError, ConfigError, CorruptDatabase, DiskFull, StorageError
+from edge.core import replay, trade
+from edge.errors import (
+    BoxError,
+    ConfigError,
+    CorruptDatabase,
+    DiskFull,
+    PeerError,
+    StorageError,
+)
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_MS = 5_000
 CACHE_KIB = 4_096
 CHECKED_BYTES_MAX = 64 * 1024 * 1024  # of a file that was closed cleanly; `audit` reads any
@@ -81,6 +89,8 @@ def set_up_reader(conn: sqlite3.Connection) -> None:
 def migrate(conn: sqlite3.Connection) -> None:
     """Apply the numbered schema files that this database lacks, each in one transaction."""
     version = _version(conn)
+    conn.create_function("delivery_in", 2, _delivery_in, deterministic=True)
+    conn.create_function("refund_in", 1, _refund_in, deterministic=True)
     for number, sql in _schema_files():
         if number > version:
             conn.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
@@ -146,6 +156,22 @@ def _was_cut_short(path: Path) -> bool:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _delivery_in(record: bytes, part: str) -> bytes | str | None:
+    """Return a part of what a record says of a delivery, None if it says nothing of one."""
+    said = replay.said_in(record)
+    if not isinstance(said, replay.Delivery):
+        return None
+    found: bytes | str = said._asdict()[part]
+    return found
+
+
+def _refund_in(terms: bytes) -> bytes | None:
+    try:
+        return trade.decode_terms(terms).refund_of
+    except PeerError:
+        return None  # the audit says so
 
 
 def _schema_files() -> Iterator[tuple[int, str]]:

@@ -7,8 +7,9 @@ import msgspec
 
 from edge.core import trade
 from edge.errors import UnknownTrade
-from edge.storage import councils, facts
+from edge.storage import councils, facts, swaps
 from edge.storage.councils import Opened
+from edge.storage.swaps import Swap
 from edge.storage.tx import View
 
 Place = tuple[int, bytes]  # of the last one seen: when it was opened, and its subject
@@ -75,6 +76,17 @@ def named(view: View, id_: str) -> Opened:
     if len(found) != 1:
         raise UnknownTrade(f"there is {'more than one' if found else 'no'} trade {id_[:64]!r} here")
     return councils.named(view, found[0][0])
+
+
+def swap_or_subject(view: View, id_: str) -> Swap | Opened:
+    """Return a trade of this village's, or one of others that it helps to decide."""
+    try:
+        return swaps.named(view, id_)
+    except UnknownTrade as error:
+        try:
+            return named(view, id_)
+        except UnknownTrade:
+            raise error from None
 
 
 def misbehaviour(view: View, limit: int = MISBEHAVIOUR_SHOWN_MAX) -> list[Misbehaviour]:

@@ -1,14 +1,17 @@
-"""What a trade does to this village's ledger and log: set aside, hold, no-hold, settle, release.
+"""What a trade does to this village's ledger and log: set aside, hold, no-hold, settle, release,
+delivered, disputed.
 
 Each is whole or not at all, and each record stands beside the entries that it moves.
 """
 
 import msgspec
 
-from edge.core import limits, records, trade
+from edge.core import delivery, limits, records, trade
 from edge.core.accounts import debits, member_account
 from edge.core.council import Certificate
-from edge.storage import ledger, logs, trades
+from edge.core.delivery import Leg
+from edge.core.replay import Delivery
+from edge.storage import deliveries, ledger, logs, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx
 
@@ -68,3 +71,20 @@ def end_hold(tx: Tx, known: Trade, certificate: Certificate) -> None:
     ledger.end_hold(tx, entries)
     if settled:  # the record has no private row, which would have the stamp: its minute counts
         ledger.post(tx, index, "trade", entries, tx.minute * limits.MINUTE_MS)
+
+
+def append_delivered(tx: Tx, known: Trade, leg: Leg) -> None:
+    """Append that goods have come, and reverse their clearing. Asks no limit: they have come, even
+    if the other village then owes more than its line. Raises LimitExceeded at a counter's end."""
+    asset = leg.goods.asset
+    index = tx.append(records.DeliveredRecord(tx.minute, known.subject, asset))
+    deliveries.keep(tx, OWN_LOG, index, Delivery(known.subject, "delivered", asset))
+    entries = delivery.entries(known.terms, leg, known.role)
+    ledger.post(tx, index, "trade", entries, tx.minute * limits.MINUTE_MS)
+
+
+def append_disputed(tx: Tx, known: Trade, leg: Leg) -> None:
+    """Append that goods have not come as agreed."""
+    asset = leg.goods.asset
+    index = tx.append(records.DisputedRecord(tx.minute, known.subject, asset))
+    deliveries.keep(tx, OWN_LOG, index, Delivery(known.subject, "disputed", asset))

@@ -9,8 +9,9 @@ from edge.core.accounts import Asset
 from edge.core.council import Seat
 from edge.core.merkle import Node
 from edge.core.receipt import Evidence
-from edge.core.replay import Statement
+from edge.core.replay import Delivery, Statement
 from edge.errors import BadProof, ForkedLog, Malformed
+from edge.storage import deliveries
 from edge.storage.tx import OWN_LOG, Head, Tx, View, insert_nodes, position
 
 _BLOCK = 1 << 40  # positions of one level
@@ -421,6 +422,8 @@ def _store_copy(
         if isinstance(said, Statement):
             keep_statement(tx, log, index, *said)
             stated.append(said.subject)
+        elif isinstance(said, Delivery):
+            deliveries.keep_copied(tx, log, index, said)
         elif said is not None:
             _keep_copied_asset(tx, log, said)
     return tuple(stated)

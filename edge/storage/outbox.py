@@ -10,9 +10,9 @@ from types import MappingProxyType
 import msgspec
 
 from edge.core import limits, trade
-from edge.core.messages import Names, SubjectMessage, Withdrawn
+from edge.core.messages import DisputeText, Names, SubjectMessage, Withdrawn
 from edge.core.trade import Status
-from edge.storage import neighbours, trades
+from edge.storage import deliveries, neighbours, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
@@ -39,9 +39,9 @@ def speak(
     """
     asked = [found for subject in about if (found := trades.find(view, subject))]
     subjects = {found.subject for found in asked}
-    waiting = [
-        each for each in trades.to_tell(view, neighbour.village, said) if each not in subjects
-    ]
+    to_tell = trades.to_tell(view, neighbour.village, said)
+    to_tell += deliveries.untold(view, neighbour.village)
+    waiting = [each for each in dict.fromkeys(to_tell) if each not in subjects]
     room = limits.SUBJECTS_PER_MESSAGE_MAX
     asked = asked[: max(room // 2, room - len(waiting))]
     room -= len(asked)
@@ -55,6 +55,8 @@ def told(tx: Tx, said: Iterable[tuple[bytes, int]]) -> None:
     """Note that the neighbour has stored what was said about trades, unless they have changed."""
     for subject, changed_ms in said:
         known = trades.find(tx, subject)
+        if known is not None and known.changed_ms == changed_ms:
+            deliveries.note_told(tx, subject)
         if known is not None and known.changed_ms == changed_ms and not known.told:
             unbound = known.status in trade.UNBOUND_ENDS and known.to_signature is None
             trades.keep(tx, subject, told=1, closed=int(unbound or known.closed))
@@ -89,6 +91,7 @@ def close(tx: Tx, neighbour: Neighbour, known: Trade) -> None:
 
 
 def _message(view: View, known: Trade) -> SubjectMessage:
+    written = deliveries.written(view, known.subject)
     proposing = (known.role, known.status) == ("from", Status.PENDING) and not known.told
     telling = known.role == "to" and bool(known.listing) and known.to_signature is not None
     return SubjectMessage(
@@ -100,4 +103,5 @@ def _message(view: View, known: Trade) -> SubjectMessage:
         withdrawn=_WITHDRAWALS.get(known.status),
         votes=tuple(trades.votes(view, known.subject)),
         certificate=known.certificate,
+        disputes=tuple(DisputeText(*each) for each in sorted(written.items())) or msgspec.UNSET,
     )

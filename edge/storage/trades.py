@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 class Trade(msgspec.Struct, frozen=True):
     """One side's row. `member` is this village's; None if nobody here has that name. `listing`: the
-    acceptor's listing that it answers, if it does."""
+    acceptor's listing that it answers, if it does. `deliver_minute`: when the goods that came count
+    as delivered by themselves. `heard`: see storage/deliveries."""
 
     subject: bytes
     neighbour: str
@@ -39,6 +40,8 @@ class Trade(msgspec.Struct, frozen=True):
     created_ms: int
     changed_ms: int
     listing: str
+    deliver_minute: int | None
+    heard: bool
 
     @property
     def id(self) -> str:
@@ -54,8 +57,8 @@ class Trade(msgspec.Struct, frozen=True):
 
 _COLUMNS = (
     "SELECT subject, neighbour, role, status, terms, from_signature, to_signature, from_user,"
-    " to_user, member, reserved, certificate, told, closed, reason, created_ms, changed_ms, listing"
-    " FROM trade"
+    " to_user, member, reserved, certificate, told, closed, reason, created_ms, changed_ms,"
+    " listing, deliver_minute, heard FROM trade"
 )
 _ENDED = ", ".join(f"'{status}'" for status in sorted(trade.ENDED))
 _UNBOUND_ENDS = ", ".join(f"'{status}'" for status in sorted(trade.UNBOUND_ENDS))
@@ -68,6 +71,8 @@ _KEPT = {
     "closed",
     "certificate",
     "changed_ms",
+    "deliver_minute",
+    "heard",
 }
 _certificate_codec = canonical.Codec(council.Certificate, "certificate", 8_192)
 
@@ -93,8 +98,8 @@ def add(
         raise Conflict(f"{terms.trade_id} of {terms.from_village} is a trade on other terms")
     tx.run(
         "INSERT INTO trade (subject, trade_id, from_village, neighbour, role, status, terms,"
-        " from_signature, from_user, to_user, member, reserved, created_ms, changed_ms, listing)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " from_signature, from_user, to_user, member, reserved, created_ms, changed_ms, listing,"
+        " refund_of) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         subject,
         terms.trade_id,
         terms.from_village,
@@ -109,6 +114,7 @@ def add(
         tx.stamp_ms,
         tx.stamp_ms,
         listing,
+        terms.refund_of,
     )
     return by_subject(tx, subject)
 
@@ -199,6 +205,12 @@ def decided_of(
         *(before or (1 << 62, b"")),
         limit,
     )
+    return [_trade(row) for row in rows]
+
+
+def refunds(view: View, subject: bytes) -> list[Trade]:
+    """Return the trades that give a trade back, or were to, oldest first."""
+    rows = view.all(f"{_COLUMNS} WHERE refund_of = ? ORDER BY created_ms, subject", subject)
     return [_trade(row) for row in rows]
 
 
@@ -421,6 +433,7 @@ def first_statement(view: View, subject: bytes, log: int) -> tuple[int, Statemen
 def _trade(row: tuple[Any, ...]) -> Trade:
     subject, neighbour, role, status, terms_bytes, from_signature, to_signature = row[:7]
     from_user, to_user, member, reserved, certificate, told, closed, *rest = row[7:]
+    reason, created_ms, changed_ms, listing, deliver_minute, heard = rest
     return Trade(
         subject,
         neighbour,
@@ -437,5 +450,10 @@ def _trade(row: tuple[Any, ...]) -> Trade:
         _certificate_codec.decode(certificate) if certificate else None,
         bool(told),
         bool(closed),
-        *rest,
+        reason,
+        created_ms,
+        changed_ms,
+        listing,
+        deliver_minute,
+        bool(heard),
     )

@@ -1,5 +1,7 @@
 """What the JSON API shows of what is kept: from rows to the structs of api_types."""
 
+from typing import get_args
+
 from edge import trade_council
 from edge.core import limits, trade
 from edge.core import listing as core_listing
@@ -128,6 +130,13 @@ def _trade(view: View, found: Trade, now_ms: int) -> types.Trade:
         proposed_ms=found.created_ms,
         changed_ms=found.changed_ms,
         deadline_ms=terms.deadline_minute * limits.MINUTE_MS,
+        refund=shown.refund,
+        refund_of=shown.refund_of,
+        disputes=[
+            types.Dispute(terms.village_of(found.role) if each.mine else found.neighbour, each.text)
+            for each in shown.disputes
+        ],
+        deliver_ms=shown.deliver_ms,
     )
 
 
@@ -152,6 +161,10 @@ def _deal(view: View, found: Deal, member: Member, village: str) -> types.Trade:
         proposed_ms=found.created_ms,
         changed_ms=found.changed_ms,
         deadline_ms=found.deadline_minute * limits.MINUTE_MS,
+        refund="",
+        refund_of="",
+        disputes=[],
+        deliver_ms=0,
     )
 
 
@@ -161,8 +174,7 @@ def _deciding(terms: trade.Terms) -> types.Deciding:
 
 
 def _steps(shown: views.TradeView) -> list[types.Step]:
-    known: tuple[types.Step, ...] = ("accept", "reject", "cancel")
-    return [step for step in known if step in shown.steps]
+    return [step for step in get_args(types.Step) if step in shown.steps]
 
 
 def _quantity(quantity: trade.Quantity) -> types.Quantity | None:

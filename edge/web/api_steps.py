@@ -4,7 +4,7 @@ one that shows it is to find it by."""
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from edge import desk, market, peering, steward, trade_escrow
+from edge import desk, market, peering, steward, trade_delivery, trade_escrow
 from edge.core import invitation, names, trade
 from edge.core.names import TOKEN, TOKEN_DECIMALS
 from edge.core.trade import Proposal
@@ -35,7 +35,9 @@ _STEPS: Final[Mapping[str, Callable[[Tx, Member, Trade], Trade]]] = {
     "accept": trade_escrow.accept,
     "reject": trade_escrow.reject,
     "cancel": trade_escrow.cancel,
+    "delivered": trade_delivery.deliver,
 }
+_AT_HOME: Final = "a trade within the village is done at once: nothing comes after it"
 
 _OF_AN_INVITATION: Final = (InvalidInput, NotFound, WrongState, Conflict, TooMany)
 
@@ -72,11 +74,31 @@ def step(name: types.Step) -> Callable[[Tx, Call[Any]], str]:
 
     def take(tx: Tx, call: Call[Any]) -> str:
         found = api_shown.own_swap(tx, call.member, call.path["id"])
-        if isinstance(found, Deal):
-            return _HOME_STEPS[name](tx, call.member, found).id
-        return _STEPS[name](tx, call.member, found).id
+        if not isinstance(found, Deal):
+            return _STEPS[name](tx, call.member, found).id
+        if name not in _HOME_STEPS:
+            raise WrongState(_AT_HOME, trade_status=found.status)
+        return _HOME_STEPS[name](tx, call.member, found).id
 
     return take
+
+
+def dispute(tx: Tx, call: Call[types.DisputeAsked]) -> str:
+    found = _own_trade(tx, call)
+    return trade_delivery.dispute(tx, call.member, found, call.asked.reason).id
+
+
+def refund(tx: Tx, call: Call[Any]) -> str:
+    """Propose the trade that gives one back."""
+    proposal = trade_delivery.refund(tx, call.member, _own_trade(tx, call))
+    return trade_escrow.propose(tx, call.member, proposal).id
+
+
+def _own_trade(tx: Tx, call: Call[Any]) -> Trade:
+    found = api_shown.own_swap(tx, call.member, call.path["id"])
+    if isinstance(found, Deal):
+        raise WrongState(_AT_HOME, trade_status=found.status)
+    return found
 
 
 def list_goods(tx: Tx, call: Call[types.ListingAsked]) -> str:

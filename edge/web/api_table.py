@@ -20,6 +20,7 @@ _STEPS: Final[tuple[tuple[types.Step, str], ...]] = (
     ("accept", "Accept a trade that was proposed to you"),
     ("reject", "Decline it"),
     ("cancel", "Withdraw what you have proposed"),
+    ("delivered", "Say that the goods of a trade with another village have come"),
 )
 _JOINING: Errors = (
     errors.NotFound,
@@ -202,6 +203,26 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
             refusals=_ACCEPTANCE,
         )
         for name, summary in _STEPS
+    ),
+    Operation(
+        "POST",
+        "/trades/{id}/dispute",
+        "trade",
+        "Say that they have not come as agreed, and why; or erase why",
+        Doing(steps.dispute, steps.trade_shown, is_trade=True),
+        types.Trade,
+        body=types.DisputeAsked,
+        refusals=_TRADE,
+    ),
+    Operation(
+        "POST",
+        "/trades/{id}/refund",
+        "trade",
+        "Propose a new trade that gives back what has not been delivered",
+        Doing(steps.refund, steps.trade_shown, is_trade=True),
+        types.Trade,
+        status=_MADE,
+        refusals=(*_PROPOSAL, errors.LimitExceeded),
     ),
     Operation(
         "POST",

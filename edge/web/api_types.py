@@ -49,9 +49,19 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str, msgspec.Meta(max_length=160)]
 Since = Annotated[str, msgspec.Meta(pattern=changes.PATTERN, examples=["1795423800000.42"])]
 AnyStatus = Literal[
-    "", "PENDING", "ACCEPTED", "HELD", "SETTLED", "ABORTED", "REJECTED", "CANCELLED", "EXPIRED"
+    "",
+    "PENDING",
+    "ACCEPTED",
+    "HELD",
+    "SETTLED",
+    "DELIVERED",
+    "DISPUTED",
+    "ABORTED",
+    "REJECTED",
+    "CANCELLED",
+    "EXPIRED",
 ]
-Step = Literal["accept", "reject", "cancel"]
+Step = Literal["accept", "reject", "cancel", "delivered", "dispute", "refund"]
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,6 +165,13 @@ class AnswerAsked(Struct, frozen=True):
     quantity: Amount
     digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
     fee: Amount = "0"
+
+
+class DisputeAsked(Struct, frozen=True):
+    """What is wrong with what came, or did not come: the other member reads it. Sent again it is
+    written anew; empty, it is erased in both villages."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=limits.DISPUTE_TEXT_CHARS_MAX)]
 
 
 class ListingAsked(Struct, frozen=True):
@@ -299,10 +316,18 @@ class Deciding(Struct, frozen=True):
     parties_alone: bool
 
 
+class Dispute(Struct, frozen=True):
+    """What the member of `village` has written of it."""
+
+    village: str
+    text: str
+
+
 class Trade(Struct, frozen=True):
     """A trade as one of its two members sees it. `role`: `from` if you proposed it. `offer` is what
-    the proposer gives; null is the empty side of a gift. `other` is of `village`, which may be your
-    own. `steps`: what you may do now. `decided_by` is null for a trade at home."""
+    the proposer gives; null is a gift's empty side. `other` is of `village`. `steps`: what you may
+    do now. `decided_by`: null at home. `refund`, `refund_of`: the trade that gives this one back, or
+    that it gives back. `deliver_ms`: when goods count as delivered by themselves; 0: never."""
 
     id: str
     role: Role
@@ -321,6 +346,10 @@ class Trade(Struct, frozen=True):
     proposed_ms: int
     changed_ms: int
     deadline_ms: int
+    refund: str
+    refund_of: str
+    disputes: list[Dispute]
+    deliver_ms: int
 
 
 class Trades(Struct, frozen=True):

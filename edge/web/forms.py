@@ -114,6 +114,12 @@ class AnswerForm(Form, frozen=True):
         return int(self.fee) if _MINOR.fullmatch(self.fee) else 0
 
 
+class DisputeForm(Form, frozen=True):
+    """An empty reason erases what was written."""
+
+    reason: str = ""
+
+
 F = TypeVar("F", bound=Form)
 
 

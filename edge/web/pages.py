@@ -12,8 +12,8 @@ import aiohttp_session
 import msgspec
 from aiohttp import web
 
-from edge import desk, market, trade_escrow
-from edge.core import canonical, names, receipt, words
+from edge import desk, market, trade_delivery, trade_escrow
+from edge.core import canonical, limits, names, receipt, words
 from edge.core.trade import Proposal
 from edge.errors import BoxError, InvalidInput, NotSignedIn, PeerError, Refused, TooMany
 from edge.storage.members import Member
@@ -25,7 +25,7 @@ from edge.web import forms, member_trade, sessions, views
 from edge.web.api import Api, challenge
 from edge.web.desk_trades import TradeDesk
 from edge.web.feed import Events, Feed
-from edge.web.forms import Form, PayForm, ProposeForm, SignInForm
+from edge.web.forms import DisputeForm, Form, PayForm, ProposeForm, SignInForm
 from edge.web.frame import JSON, WAIT_S, Frame, is_for_programs, status_of
 from edge.web.handlers import Handlers, Shop
 from edge.web.market import Market
@@ -39,6 +39,7 @@ STEPS: Final[Mapping[str, Callable[[Tx, Member, Trade], Trade]]] = {
     "accept": trade_escrow.accept,
     "reject": trade_escrow.reject,
     "cancel": trade_escrow.cancel,
+    "delivered": trade_delivery.deliver,
 }
 
 
@@ -108,7 +109,9 @@ class Pages(Handlers):
             web.post("/propose", self.propose),
             web.get(one, self.trade),
             web.get(f"{one}/receipt", self.receipt),
-            web.post(f"{one}/{{step:accept|reject|cancel}}", self.step),
+            web.post(f"{one}/{{step:accept|reject|cancel|delivered}}", self.step),
+            web.post(f"{one}/dispute", self.dispute),
+            web.post(f"{one}/refund", self.refund),
             web.post("/federation/trade", self.post_trade),
         ]
 
@@ -200,7 +203,7 @@ class Pages(Handlers):
         raise web.HTTPSeeOther(path)
 
     async def step(self, request: web.Request) -> web.Response:
-        """POST /trades/{id}/accept, reject or cancel."""
+        """POST /trades/{id}/accept, reject, cancel or delivered."""
         member, form = await self._form(request, Form)
         id_, name = request.match_info["id"], request.match_info["step"]
 
@@ -214,6 +217,39 @@ class Pages(Handlers):
             return await self._trade(request, member, id_, error)
         await self._pass_on(subject)
         raise web.HTTPSeeOther(f"/trades/{id_}")
+
+    async def dispute(self, request: web.Request) -> web.Response:
+        """POST /trades/{id}/dispute: what came is not as agreed; without a reason, erase it."""
+        member, form = await self._form(request, DisputeForm)
+        id_ = request.match_info["id"]
+
+        def dispute(tx: Tx) -> bytes:
+            found = views.own_trade(tx, member, id_)
+            return trade_delivery.dispute(tx, member, found, form.reason).subject
+
+        try:
+            asked = b"dispute " + id_.encode() + form.asked
+            subject = await self._once(member, f"form:{form.form}", asked, dispute)
+        except Refused as error:
+            return await self._trade(request, member, id_, error, self._again(form, error))
+        await self._pass_on(subject)
+        raise web.HTTPSeeOther(f"/trades/{id_}")
+
+    async def refund(self, request: web.Request) -> web.Response:
+        """POST /trades/{id}/refund: propose the trade that gives this one back."""
+        member, form = await self._form(request, Form)
+        id_ = request.match_info["id"]
+
+        def propose(tx: Tx) -> bytes:
+            proposal = trade_delivery.refund(tx, member, views.own_trade(tx, member, id_))
+            return trade_escrow.propose(tx, member, proposal).subject
+
+        try:
+            asked = f"refund {id_}".encode()
+            subject = await self._once(member, f"form:{form.form}", asked, propose)
+        except (Refused, PeerError) as error:
+            return await self._trade(request, member, id_, error)
+        raise web.HTTPSeeOther(f"/trades/{(await self._pass_on(subject)).id}")
 
     # What programs post
 
@@ -286,12 +322,23 @@ class Pages(Handlers):
         return await self._frame.page(request, "home.html", context, status)
 
     async def _trade(
-        self, request: web.Request, member: Member, id_: str, error: BoxError | None = None
+        self,
+        request: web.Request,
+        member: Member,
+        id_: str,
+        error: BoxError | None = None,
+        kept: DisputeForm | None = None,
     ) -> web.Response:
         shown = await self._runner.read(
             lambda view: views.shown(view, views.own_trade(view, member, id_), self._now())
         )
-        context = {"member": member, "trade": shown, "error": error.detail if error else ""}
+        context = {
+            "member": member,
+            "trade": shown,
+            "error": error.detail if error else "",
+            "dispute": kept or DisputeForm(""),
+            "text_chars_max": limits.DISPUTE_TEXT_CHARS_MAX,
+        }
         status = status_of(error) if error else HTTPStatus.OK
         return await self._frame.page(request, "trade.html", context, status)
 

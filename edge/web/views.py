@@ -4,13 +4,13 @@ from typing import Final
 
 import msgspec
 
-from edge import desk
-from edge.core import limits, words
+from edge import desk, trade_delivery
+from edge.core import after_words, delivery, limits, words
 from edge.core.accounts import MEMBER, TREASURY
 from edge.core.names import TOKEN, TOKEN_DECIMALS, amount_text, is_asset_code
 from edge.core.trade import ENDED, Role, Status
 from edge.errors import UnknownTrade
-from edge.storage import deals, ledger, logs, members, neighbours, trades
+from edge.storage import deals, deliveries, ledger, logs, members, neighbours, trades
 from edge.storage.deals import Deal
 from edge.storage.members import Member
 from edge.storage.neighbours import Neighbour
@@ -30,7 +30,11 @@ BADGES: Final[dict[tuple[Role, Status], tuple[str, str]]] = {
     ("from", Status.HELD): ("Bound", "wait"),
     ("to", Status.HELD): ("Bound", "wait"),
     ("from", Status.SETTLED): ("Done", "done"),
+    ("from", Status.DELIVERED): ("Delivered", "done"),
+    ("from", Status.DISPUTED): ("Disputed", "act"),
     ("to", Status.SETTLED): ("Done", "done"),
+    ("to", Status.DELIVERED): ("Delivered", "done"),
+    ("to", Status.DISPUTED): ("Disputed", "act"),
     ("from", Status.ABORTED): ("Not carried out", "off"),
     ("to", Status.ABORTED): ("Not carried out", "off"),
     ("from", Status.REJECTED): ("Declined", "off"),
@@ -53,10 +57,22 @@ class Time(msgspec.Struct, frozen=True):
     iso: str
 
 
+class Written(msgspec.Struct, frozen=True):
+    """What somebody has written of a dispute."""
+
+    who: str
+    text: str
+    mine: bool
+
+
 class TradeView(msgspec.Struct, frozen=True):
     """A trade as one of its two members sees it, at `path`. `pays` is what they give and the fee on
     it. `other_user` is a name that this box cannot check if `named_by_them`; a trade within the
-    village has no `other_village`. `decided_by`: the seats of a council, if there is one."""
+    village has no `other_village`. `decided_by`: the seats of a council, if there is one.
+
+    Of what comes after it: `awaited`, the goods that are to come; what a refund `gives_back` and
+    `gets_back`; `refund` and `refund_of`, the ids of trades; `deliver_ms`, when what is awaited
+    counts as delivered."""
 
     id: str
     path: str
@@ -78,10 +94,22 @@ class TradeView(msgspec.Struct, frozen=True):
     ended: bool
     changed_ms: int
     decided_by: str = ""
+    awaited: str = ""
+    gives_back: str = ""
+    gets_back: str = ""
+    refund: str = ""
+    refund_of: str = ""
+    disputes: tuple[Written, ...] = ()
+    deliver_ms: int = 0
 
     @property
     def title(self) -> str:
         return words.exchange(self.gives, self.gets)
+
+    @property
+    def buttons(self) -> tuple[str, ...]:
+        """The steps that take no more than a button."""
+        return tuple(step for step in self.steps if step not in ("dispute", "refund"))
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -173,38 +201,74 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     gives, gets = (terms.offer, terms.request) if role == "from" else (terms.request, terms.offer)
     fee = terms.from_fee if role == "from" else terms.to_fee
     deadline = local_time(terms.deadline_minute * limits.MINUTE_MS)
+    me, them = found.from_user, found.to_user
+    if role == "to":
+        me, them = them, me
+    beside = trade_delivery.after(view, found, lambda ms: local_time(ms).text)
+    came = after_words.after(role, found.status, terms, beside, me, them, yours=True)
+    later = trade_delivery.steps(view, found)
+    leg = delivery.leg_of(terms, role)
+    back = ("", "")
+    if "refund" in later:
+        sides = delivery.refund_sides(terms, role, beside.stand.delivered)
+        back = (words.quantity_text(sides[0]), words.quantity_text(sides[1]))
     return TradeView(
         id=found.id,
         path=f"/trades/{found.id}",
         badge=badge,
         tone=tone,
-        sentence=words.describe(
-            role,
-            found.status,
-            terms,
-            found.from_user,
-            found.to_user,
-            found.reason,
-            deadline=deadline.text,
-            told=found.told,
-            addressed=found.addressed,
-            silent_since=_silent_since(neighbour, now_ms),
+        sentence=_joined(
+            words.describe(
+                role,
+                found.status,
+                terms,
+                found.from_user,
+                found.to_user,
+                found.reason,
+                deadline=deadline.text,
+                told=found.told,
+                addressed=found.addressed,
+                silent_since=_silent_since(neighbour, now_ms),
+            ),
+            came,
         ),
         gives=words.quantity_text(gives),
         gets=words.quantity_text(gets),
         pays=words.gives_text(terms, role),
         fee=words.token_text(fee) if fee else "",
-        other_user=(found.to_user if role == "from" else found.from_user) or "a member",
+        other_user=them or "a member",
         other_village=found.neighbour,
         other_village_name=neighbour.entry.name if neighbour else "",
         named_by_them=role == "to",
         proposed=local_time(found.created_ms),
         deadline=deadline,
-        steps=STEPS.get((role, found.status), ()),
+        steps=(*STEPS.get((role, found.status), ()), *later),
         decided_by=words.deciding_text(terms) if len(terms.seats) > 2 else "",
         has_receipt=found.certificate is not None and found.to_signature is not None,
         ended=found.status in ENDED,
         changed_ms=found.changed_ms,
+        awaited=words.quantity_text(leg.goods) if leg else "",
+        gives_back=back[0],
+        gets_back=back[1],
+        refund=beside.refund,
+        refund_of=beside.refund_of,
+        disputes=_written(view, found, them),
+        deliver_ms=(found.deliver_minute or 0) * limits.MINUTE_MS,
+    )
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(each for each in sentences if each)
+
+
+def _written(view: View, found: Trade, them: str) -> tuple[Written, ...]:
+    """Return what is written of a dispute, the other side's first."""
+    theirs = found.neighbour
+    texts = deliveries.written(view, found.subject)
+    return tuple(
+        Written(them or "a member" if village == theirs else "You", text, village != theirs)
+        for village, text in sorted(texts.items(), key=lambda item: item[0] != theirs)
+        if text
     )
 
 

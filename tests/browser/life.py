@@ -46,6 +46,7 @@ class Texts:
     controllers: str = "30 A, spare since we rewired. For seed potatoes, in kilograms."
     note: str = "Bread, the whole week"
     token: str = "Book-keeping"
+    dispute: str = "A quarter of them were mouldy. The rest was good, thank you."
 
 
 BELIEVABLE: Final = Texts()
@@ -99,6 +100,12 @@ async def _waiting(page: Page) -> None:
     await expect(page.get_by_text("this village is bound")).to_be_visible()
 
 
+async def _unfolded(page: Page) -> None:
+    for fold in await page.locator("#after summary").all():
+        await fold.click()
+    await expect(page.locator("#after button").last).to_be_visible()
+
+
 PAGES: Final = (
     Shown("sign-in", "visitor", "/"),
     Shown("sign-in-refused", "visitor", "/", _sending("Sign in", name="Nobody", pin="0000")),
@@ -124,6 +131,9 @@ PAGES: Final = (
     Shown("trade-waiting", "alice", "{waiting}"),
     Shown("trade-your-answer", "alice", "{asked}"),
     Shown("trade-done", "alice", "{done}"),
+    Shown("trade-after", "alice", "{done}", _unfolded),
+    Shown("trade-disputed", "carol", "{disputed}", _unfolded),
+    Shown("trade-disputed-there", "dana", "{disputed}"),
     Shown("trade-declined", "alice", "{declined}"),
     Shown("trade-withdrawn", "alice", "{withdrawn}"),
     Shown("trade-here-waiting", "alice", "{deal}"),
@@ -235,6 +245,9 @@ async def _trade(people: dict[str, Client], texts: Texts, paths: dict[str, str])
     gift = await _answer(carol, paths["apricots"], "2.5")
     await _decide(dana, "accept")
     await _until(carol, gift, "Done, in both ledgers")
+    await carol.send(f"{gift}/dispute", reason=texts.dispute)
+    await _until(dana, gift, "Disputed")
+    paths["disputed"] = gift
     paths["declined"] = await _answer(alice, paths["oil"], "2", "13")
     await _decide(bob, "reject")
     paths["withdrawn"] = await _answer(alice, paths["controllers"], "1")

@@ -32,6 +32,7 @@ PLANTED: Final = Texts(
     controllers="<meta http-equiv=refresh content=0;url=//example.net><base href=//example.net>",
     note="<object data=javascript:__ran='note'></object><embed src=javascript:__ran='n'>",
     token="<details open ontoggle=__ran='token'>",
+    dispute="</textarea></details><img src=x onerror=__ran='dispute'><script>__ran=1</script>",
 )
 QUERIES: Final = (
     "/market?q=%22%3E%3Cscript%3E__ran%3D%27q%27%3C%2Fscript%3E",
@@ -88,8 +89,8 @@ class Watched:
 # Where each text is shown, for the second look.
 SOME: Final = frozenset(
     "market-visitor home market listing listing-goods listing-gift listing-own trade-your-answer "
-    "wallet statement tokens desk-members desk-neighbours desk-trades home-bob market-bob "
-    "home-new-member error-not-a-steward".split()
+    "trade-disputed-there wallet statement tokens desk-members desk-neighbours desk-trades "
+    "home-bob market-bob home-new-member error-not-a-steward".split()
 )
 
 

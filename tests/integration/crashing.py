@@ -26,6 +26,10 @@ STAGES: dict[str, Callable[[View, trades.Trade], bool]] = {
     "settled": lambda view, trade: trade.status is Status.SETTLED,
     "closed": lambda view, trade: trade.status is Status.SETTLED and trade.closed,
 }
+LATER_STAGES: dict[str, Callable[[View, trades.Trade], bool]] = {
+    "delivered": lambda view, trade: trade.status is Status.DELIVERED,
+    "disputed": lambda view, trade: trade.status is Status.DISPUTED,
+}
 _when, _, _stage = os.environ.get("CRASH_AT", "").partition(" ")
 
 
@@ -49,7 +53,8 @@ class CrashingStore(Store):
 
 
 def _is_reached(view: View) -> bool:
-    return any(STAGES[_stage](view, trade) for trade in trades.everyone(view))
+    is_reached = (STAGES | LATER_STAGES)[_stage]
+    return any(is_reached(view, trade) for trade in trades.everyone(view))
 
 
 def _die() -> Any:

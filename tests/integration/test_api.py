@@ -24,6 +24,7 @@ from edge.web import api_types, feed, openapi
 from edge.web.api_table import OPERATIONS
 from edge.web.operations import Doing, Operation
 from tests.integration.api_caller import API, Program, make_token
+from tests.integration.boxes import until
 from tests.integration.web_boxes import (
     CALIFORNIA,
     MISSOURI,
@@ -77,6 +78,16 @@ async def offered(two: Two, **more: Any) -> Any:
     """Return a trade that Alice has proposed to Bob."""
     body = {"to": "Bob", "village": CALIFORNIA, "offer": {"asset": "AT", "amount": "100"}}
     return await two.alice.done("/trades", {**body, "request": PANEL, "fee": "1", **more})
+
+
+async def stands(who: Program, id_: str, status: str) -> Any:
+    """Return a trade once its member sees it so."""
+
+    async def look() -> Any:
+        answer = await who.get(f"/trades/{id_}")
+        return answer.json if answer.status == 200 and answer.json["status"] == status else None
+
+    return await until(look, f"{id_} is {status}")
 
 
 async def given(two: Two, amount: int = 1) -> Any:
@@ -222,6 +233,30 @@ async def test_every_operation(two: Two) -> None:
     proof = await alice.get(f"/trades/{proposed['id']}/receipt")
     assert receipt.decode(proof.body).certificate.value == "COMMIT"
     await use(alice, "GET /trades/{id}/receipt", id=proposed["id"])
+
+    # What comes after it.
+    assert ours["steps"] == ["delivered", "dispute", "refund"] and settled["steps"] == ["refund"]
+    assert ours["deliver_ms"] > two.a.now_ms and not settled["deliver_ms"]
+    why = {"village": MISSOURI, "text": "It is cracked."}
+    asked = {"reason": why["text"]}
+    disputed = await use(alice, "POST /trades/{id}/dispute", asked, id=proposed["id"])
+    assert (disputed["status"], disputed["disputes"]) == ("DISPUTED", [why])
+    assert disputed["deliver_ms"] == 0
+    assert (await stands(bob, theirs["id"], "DISPUTED"))["disputes"] == [why]
+    back = await use(bob, "POST /trades/{id}/refund", id=theirs["id"])
+    assert (back["refund_of"], back["fee"]) == (theirs["id"], "0.00")
+    assert (back["offer"], back["request"]) == ({"asset": "AT", "amount": "100.00"}, PANEL)
+    await stands(alice, back["id"], "PENDING")
+    await use(alice, "POST /trades/{id}/accept", id=back["id"])
+    refunded = await alice.found(f"/trades/{proposed['id']}")
+    assert (refunded["refund"], refunded["steps"]) == (back["id"], [])
+    second = await offered(two)
+    await bob.done(f"/trades/{second['id']}/accept")
+    came = await use(alice, "POST /trades/{id}/delivered", id=second["id"])
+    assert (came["status"], came["steps"]) == ("DELIVERED", [])
+    assert (await alice.post(f"/trades/{second['id']}/delivered")).slug == "wrong-state"
+    assert (await stands(bob, second["id"], "DELIVERED"))["ended"]
+
     for who, step in ((bob, "reject"), (alice, "cancel")):
         again = await offered(two)
         ended = await use(who, f"POST /trades/{{id}}/{step}", id=again["id"])

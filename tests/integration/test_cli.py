@@ -377,9 +377,11 @@ def test_every_look_is_the_same_beside_a_box_and_without_one(tmp_path: Path, pai
     assert trades[0].keys() == {
         *("id", "trade_id", "from_village", "to_village", "offer", "request", "status"),
         *("subject", "deadline", "from_user", "to_user", "fee", "message"),
+        *("refund_of", "refund", "disputes"),
     }
     public = json.loads(beside[4].out)
-    assert public[0].keys() == trades[0].keys() - {"from_user", "to_user", "fee", "message"}
+    private = {"from_user", "to_user", "fee", "message", "refund_of", "refund", "disputes"}
+    assert public[0].keys() == trades[0].keys() - private
     assert (public[0]["id"], public[0]["trade_id"]) == (pair.trade, trades[0]["trade_id"])
     assert (trades[0]["from_user"], trades[0]["offer"]) == ("Alice", {"AT": "100.00"})
     audited = json.loads(beside[6].out)
@@ -498,7 +500,7 @@ def test_a_trade_at_home_is_made_with_the_same_commands(home: Path) -> None:
         "id": ids[0], "trade_id": None, "subject": None, "deadline": 0, "fee": "0.00",
         "from_village": MISSOURI, "to_village": MISSOURI, "from_user": "Alice", "to_user": "Bob",
         "offer": {"AT": "5.00"}, "request": {"GOAT-MILK": "1.5"}, "status": "PENDING",
-        "message": made[0]["message"],
+        "message": made[0]["message"], "refund_of": None, "refund": None, "disputes": {},
     }  # fmt: skip
     assert made[0]["message"].startswith(
         "Waiting for Bob to accept or decline. Alice's 5.00 AT are set aside"

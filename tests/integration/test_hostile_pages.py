@@ -91,7 +91,7 @@ def test_what_accepting_costs_is_on_the_button(
     seen = shown(honest, known)
     assert f"<button>{button}</button>" in card_of(seen)
     assert sentence in seen.sentence
-    steward_sees = commands.trade_shown(known)
+    steward_sees = honest.look(lambda view: commands.trade_shown(view, known))
     assert steward_sees["fee"] == f"{known.terms.to_fee // 100}.00"
     accept(honest, known)
     held = honest.look(lambda view: ledger.balances(view, alice(honest).account)["AT"])
@@ -120,7 +120,8 @@ def test_one_that_is_kept_from_before_shuts_no_page(
     home = honest.look(lambda view: views.home(view, alice(honest), honest.clock_ms()))
     assert [each.id for each in home.trades] == [known.id]
     assert "9575" in home.trades[0].sentence
-    assert "9575" in str(commands.trade_shown(known)["message"])
+    told = honest.look(lambda view: commands.trade_shown(view, known))
+    assert "9575" in str(told["message"])
     assert len(honest.look(lambda view: gather(view, Asked())).rows) == 1
     assert honest.now(trade_escrow.expire) == 0
     liar.say(liar.about(known))

@@ -21,6 +21,7 @@ from edge.storage import audit, trades
 from tests.simulation.world import Village, World
 
 BOUND_OPEN: Final = ("ACCEPTED", "HELD")
+CARRIED_OUT: Final = ("SETTLED", "DELIVERED", "DISPUTED")
 UNBOUND_ENDS: Final = ("REJECTED", "CANCELLED", "EXPIRED")
 
 Legs = list[tuple[str, str, int]]  # account, asset, signed amount
@@ -46,6 +47,10 @@ class Book:
         self.legs: dict[bytes, Legs] = {}
         self.said: dict[bytes, str] = {}  # subject: hold or no-hold
         self.ended: dict[bytes, tuple[str, dict[str, Any]]] = {}  # subject: kind, certificate
+        self.terms: dict[bytes, dict[str, Any]] = {}  # of what was held
+        self.delivered: dict[bytes, set[str]] = defaultdict(set)  # subject: which goods
+        self.disputed: dict[bytes, set[str]] = defaultdict(set)
+        self.unasked: Counter[Key] = Counter()  # what deliveries took, which ask no limit
         self.checkpoints = 0
         self.trades: dict[bytes, tuple[str, ...]] = {}
         self._edge: list[tuple[int, bytes]] = []  # (height, root) of complete subtrees
@@ -62,6 +67,8 @@ class Book:
             self._statement(said, sealed, own)
         elif said["kind"] in ("settle", "release"):
             self._end(said)
+        elif said["kind"] in ("delivered", "disputed"):
+            self._came(said, own)
 
     def _statement(self, said: dict[str, Any], sealed: Legs, own: str) -> None:
         subject = subject_of(said["terms"])
@@ -71,7 +78,10 @@ class Book:
         if said["kind"] == "hold":
             self._signed(said, own)
             self.legs[subject] = sealed + clearing_legs(said["terms"], own)
+            self.terms[subject] = said["terms"]
             _add(self.pending, self.legs[subject], 1)
+            if said["terms"]["refund_of"]:
+                self._refund(said["terms"])
 
     def _signed(self, said: dict[str, Any], own: str) -> None:
         terms = said["terms"]
@@ -94,6 +104,50 @@ class Book:
         _add(self.pending, self.legs[subject], -1)
         if said["kind"] == "settle":
             _add(self.posted, self.legs[subject], 1)
+
+    def _came(self, said: dict[str, Any], own: str) -> None:
+        """Goods are delivered or refunded, once, and disputed by whom they come to, before."""
+        subject, asset = b64decode(said["subject"]), said["asset"]
+        terms = self.terms[subject]
+        goods = [leg for leg in clearing_legs(terms, own) if leg[1] == asset != "AT" and leg[2]]
+        if self.ended[subject][0] != "settle" or not goods or terms["refund_of"]:
+            raise LawBroken("goods come once", f"{said['kind']} {asset}: {own} owes none")
+        if asset in self.delivered[subject] or asset in self.given_back(subject):
+            raise LawBroken("goods come once", f"{said['kind']} {asset}, which is gone: {own}")
+        [(account, _, amount)] = goods
+        if said["kind"] == "disputed":
+            if amount > 0 or asset in self.disputed[subject]:
+                raise LawBroken("goods come once", f"{own} disputes what it gave, or twice")
+            self.disputed[subject].add(asset)
+            return
+        self.delivered[subject].add(asset)
+        _add(self.posted, [(account, asset, -amount), ("issuance", asset, amount)], 1)
+        self.unasked[account, asset] += max(amount, 0)
+
+    def _refund(self, terms: dict[str, Any]) -> None:
+        """What a refund gives back has not come, and no other refund gives it back."""
+        original, goods = b64decode(terms["refund_of"]), _goods(terms)
+        if self.ended.get(original, ("",))[0] != "settle":
+            raise LawBroken("goods come once", "a refund of what is not settled")
+        if goods & self.delivered[original]:
+            raise LawBroken("goods come once", "a refund of what was delivered")
+        others = [
+            each
+            for each, of in self.terms.items()
+            if of is not terms and of["refund_of"] == terms["refund_of"]
+        ]
+        live = [each for each in others if self.ended.get(each, ("",))[0] != "release"]
+        if any(goods & _goods(self.terms[each]) for each in live):
+            raise LawBroken("goods come once", "two refunds of the same goods")
+
+    def given_back(self, subject: bytes) -> set[str]:
+        """The goods of a trade that a refund holds, or has given back."""
+        found = set[str]()
+        for each, terms in self.terms.items():
+            of = terms["refund_of"] and b64decode(terms["refund_of"])
+            if of == subject and self.ended.get(each, ("",))[0] != "release":
+                found |= _goods(terms)
+        return found
 
     def _grow(self, record: bytes) -> None:
         node = (0, sha256(b"\0" + record).digest())
@@ -215,7 +269,8 @@ class Laws:
             totals[f"{asset} posted"] += cp - dp
             totals[f"{asset} pending"] += cn - dn
             used = dp + dn + aside - cp
-            if used > max(limit, self.lowered.get((village.name, *key), limit)):
+            lowered = self.lowered.get((village.name, *key), limit)
+            if used > max(limit, lowered) + book.unasked[key]:
                 raise LawBroken("limits hold", f"{where} is {used} below zero, limit {limit}")
             if [dp, cp] != book.posted[key]:
                 raise LawBroken("balances follow the log", f"{where}: posted {[dp, cp]}")
@@ -252,11 +307,15 @@ class Laws:
             book.trades[subject] = (status,)
             end = book.ended.get(subject, ("", {}))[0]
             said = book.said.get(subject, "")
-            expected = {"settle": ("SETTLED",), "release": ("ABORTED",)}.get(end, BOUND_OPEN)
+            expected = {"settle": CARRIED_OUT, "release": ("ABORTED",)}.get(end, BOUND_OPEN)
             if said == "hold" and status not in expected:
                 raise LawBroken(
                     "status follows the log",
                     f"{subject.hex()[:8]} is {status} at {village.name} after {end or 'its hold'}",
+                )
+            if status in CARRIED_OUT and status != self._stands(village, book, subject):
+                raise LawBroken(
+                    "status follows the log", f"{subject.hex()[:8]} is {status} at {village.name}"
                 )
             if said != "hold" and status not in (*UNBOUND_ENDS, "PENDING"):
                 raise LawBroken(
@@ -264,13 +323,28 @@ class Laws:
                     f"{subject.hex()[:8]} is {status} at {village.name}, which never held",
                 )
 
+    def _stands(self, village: Village, book: Book, subject: bytes) -> str:
+        """What has come of a settled trade, as far as this village has heard."""
+        terms = book.terms[subject]
+        goods = set() if terms["refund_of"] else _goods(terms)
+        left = goods - book.delivered[subject]
+        disputed = set(book.disputed[subject])
+        for (asset,) in village.conn.execute(
+            "SELECT asset FROM delivery WHERE subject = ? AND log > 0 AND kind = 'disputed'",
+            (subject,),
+        ):
+            disputed.add(asset)
+        if goods and not left:
+            return "DELIVERED"
+        return "DISPUTED" if left & disputed else "SETTLED"
+
     def _stock(self, village: Village) -> None:
         """What is left of a listing is what was listed but for what bound trades move."""
         taken: Counter[str] = Counter()
         for listing, side, terms_bytes in village.conn.execute(
             "SELECT l.id, l.side, t.terms FROM listing l JOIN trade t ON t.listing = l.id"
             " WHERE l.village = ? AND l.side IS NOT NULL AND t.role = 'to'"
-            " AND t.status IN ('ACCEPTED', 'HELD', 'SETTLED')",
+            " AND t.status IN ('ACCEPTED', 'HELD', 'SETTLED', 'DELIVERED', 'DISPUTED')",
             (village.name,),
         ):
             item = json.loads(terms_bytes)["request" if side == "offer" else "offer"]
@@ -397,8 +471,17 @@ class Laws:
                 raise LawBroken(
                     "both or neither", f"{there.name} does not know {subject.hex()[:8]}"
                 )
-        elif (status == "SETTLED") != (row[0] == "SETTLED"):
+        elif (status in CARRIED_OUT) != (row[0] in CARRIED_OUT):
             raise LawBroken("both or neither", f"{subject.hex()[:8]}: {status} and {row[0]}")
+        elif status in CARRIED_OUT and status != row[0]:
+            raise LawBroken(
+                "delivered with delivered", f"{subject.hex()[:8]}: {status} and {row[0]}"
+            )
+        written = "SELECT village, text FROM dispute WHERE subject = ? ORDER BY village"
+        if set(here.conn.execute(written, (subject,))) != set(
+            there.conn.execute(written, (subject,))
+        ):
+            raise LawBroken("disputes are told", f"of {subject.hex()[:8]}")
 
     def _accused(self, village: Village) -> None:
         """Nobody who does as the product does is ever said to have broken the rules."""
@@ -465,6 +548,10 @@ class Laws:
             " AND e.position < (l.id << 46) + (1 << 40)) FROM log l WHERE l.id > 0"
         )
         return [row for row in copied if row[1] in self.world.villages]
+
+
+def _goods(terms: dict[str, Any]) -> set[str]:
+    return {terms[side]["asset"] for side in ("offer", "request")} - {"AT"}
 
 
 def as_signed(terms: dict[str, Any]) -> bytes:

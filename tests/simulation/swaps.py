@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine
 from itertools import combinations
 from typing import Any, Final
 
-from edge import desk, market, trade_escrow
+from edge import desk, market, trade_delivery, trade_escrow
 from edge.core import names
 from edge.core.accounts import clearing_account
-from edge.core.trade import Proposal
+from edge.core.trade import CARRIED_OUT, Proposal
 from edge.errors import BoxError, Refused, Unreachable
 from edge.market import Ask
 from edge.storage import ledger, listings, logs, members, neighbours, trades
@@ -54,7 +54,10 @@ Act = Coroutine[Any, Any, None]
 
 
 class Story:
-    """One seed's federation. `run` plays it to its end and returns what happened, counted."""
+    """One seed's federation. `run` plays it to its end and returns what happened, counted.
+    `goes_on`: members also say what comes of the trades that are settled."""
+
+    goes_on = True
 
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
@@ -147,6 +150,8 @@ class Story:
             (2, self._clock),
             (1, self._expire),
         ]
+        if self.goes_on:
+            acts += [(3, self._deliver), (1, self._dispute), (2, self._refund)]
         [chosen] = self.rng.choices([act for _, act in acts], [weight for weight, _ in acts])
         return chosen()
 
@@ -256,6 +261,37 @@ class Story:
                 self.world.counts[f"{what} asked"] += 1
 
         return self._ask(what, village, answer)
+
+    def _deliver(self) -> Act:
+        return self._after("deliver", trade_delivery.deliver)
+
+    def _dispute(self) -> Act:
+        reason = self.rng.choice(("it is cracked", "nothing came", ""))
+        return self._after(
+            "dispute", lambda tx, member, known: trade_delivery.dispute(tx, member, known, reason)
+        )
+
+    def _refund(self) -> Act:
+        def refund(tx: Tx, member: members.Member, known: Trade) -> Trade:
+            return trade_escrow.propose(tx, member, trade_delivery.refund(tx, member, known))
+
+        return self._after("refund", refund)
+
+    def _after(self, what: str, do: Callable[[Tx, members.Member, Trade], Trade]) -> Act:
+        """Do something about a trade that is carried out, whoever's that is."""
+        village, pick = self.rng.choice(self.all), self.rng.randrange(1_000)
+
+        def act(tx: Tx) -> None:
+            mine = [each for each in trades.everyone(tx) if each.status in CARRIED_OUT]
+            if mine:
+                known = mine[pick % len(mine)]
+                assert known.member is not None
+                member = members.by_id(tx, known.member)
+                assert member is not None
+                do(tx, member, known)
+                self.world.counts[f"{what} asked"] += 1
+
+        return self._ask(what, village, act)
 
     def _pay(self) -> Act:
         village = self.rng.choice(self.all)
@@ -367,7 +403,7 @@ class Story:
             self.world.now_ms += 9 * DAY_MS
             await self._step([self._expire_all()])
         await self._until(self._bound_ended, EXCHANGES_TO_END_MAX, "every bound trade ended")
-        self.world.now_ms += 9 * DAY_MS
+        self.world.now_ms += (self.rng.choice((9, 40)) if self.goes_on else 9) * DAY_MS
         await self._step([self._expire_all()])
         await self._until(self._is_quiet, EXCHANGES_TO_REST_MAX, "nobody has more to say")
         self.laws.at_rest()
@@ -405,7 +441,8 @@ class Story:
             for _, copy in copies
         )
         among = ", ".join(f"'{name}'" for name in sizes)
-        return whole and told and not self._count(f"closed = 0 AND neighbour IN ({among})")
+        waits = f"(closed = 0 OR heard = 1) AND neighbour IN ({among})"
+        return whole and told and not self._count(waits)
 
     def _count(self, condition: str) -> int:
         sql = f"SELECT count(*) FROM trade WHERE {condition}"
@@ -419,13 +456,17 @@ class Story:
                 self.world.note(f"{role} {status}")
                 if listing:
                     self.world.note(f"answer {status}")
+                if b'"refund_of":null' not in terms:
+                    self.world.note(f"refund {status}")
                 if b'"amount":0}' in terms:
                     self.world.note(f"gift {status}")
 
 
-def play(seed: int) -> tuple[Counter[str], str]:
+def play(seed: int, goes_on: bool = True) -> tuple[Counter[str], str]:
     """Play one story; return what happened, counted, and the trace. What fails names its seed."""
-    return play_story(Story(seed), seed)
+    story = Story(seed)
+    story.goes_on = goes_on
+    return play_story(story, seed)
 
 
 def play_story(story: Story, seed: int) -> tuple[Counter[str], str]:

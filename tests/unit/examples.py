@@ -96,6 +96,8 @@ RECORDS: Final[tuple[records.Record, ...]] = (
     NO_HOLD,
     records.SettleRecord(MINUTE, SUBJECT, certificate("COMMIT")),
     records.ReleaseRecord(MINUTE, SUBJECT, certificate("ABORT")),
+    records.DeliveredRecord(MINUTE, SUBJECT, "SOLAR-PANEL"),
+    records.DisputedRecord(MINUTE, SUBJECT, "SOLAR-PANEL"),
 )
 
 ENTRY: Final = registry.sign(
@@ -190,6 +192,7 @@ EXCHANGE: Final = messages.Exchange(
             "cancelled",
             tuple(votes("COMMIT", A, B)),
             certificate("COMMIT"),
+            (messages.DisputeText(A, "It is cracked."), messages.DisputeText(B, "")),
         ),
         messages.SubjectMessage(TERMS_RAW, SIGNATURES[0]),
     ),

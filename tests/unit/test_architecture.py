@@ -27,6 +27,7 @@ LEVELS: Final = (
     ("edge.demo", "edge.asked"),
     ("edge.app",),
     ("edge.web", "edge.transport.routes", "edge.commands", "edge.shown"),
+    ("edge.after_settlement",),
     ("edge.control", "edge.steward"),
     ("edge.abandon",),
     (
@@ -39,7 +40,7 @@ LEVELS: Final = (
         "edge.peering",
         "edge.standing",
     ),
-    ("edge.exchange", "edge.trade_receipt", "edge.trade_terms"),
+    ("edge.exchange", "edge.trade_delivery", "edge.trade_receipt", "edge.trade_terms"),
     ("edge.trade_council",),
     ("edge.misbehaviour",),
     ("edge.told",),

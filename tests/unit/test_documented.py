@@ -17,6 +17,7 @@ ARGUMENTS: Final = {
     "to": ["Bob@ose-california-001"],
     "--offer": ["1", "AT"],
     "--request": ["1", "Solar Panel"],
+    "--reason": ["It is cracked."],
     "--lat": ["1"],
     "--lon": ["1"],
 }

@@ -106,7 +106,7 @@ def test_no_record_has_room_for_a_person() -> None:
             )
             if field.type is str:
                 texts.add(field.name)
-    assert texts == {"village_id", "code"}
+    assert texts == {"village_id", "code", "asset"}
 
 
 def test_an_empty_posting_says_so_shortly() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge.core import limits, names, trade, words
 from edge.core.council import Seat
-from edge.core.trade import ENDED, Quantity, Role, Status, Terms
+from edge.core.trade import CARRIED_OUT, ENDED, Quantity, Role, Status, Terms
 
 MISSOURI, CALIFORNIA = "ose-missouri-001", "ose-california-001"
 DEADLINE = "Tue 24 Nov 2026, 08:50 UTC"
@@ -132,7 +132,7 @@ def test_one_is_and_several_are() -> None:
 
 
 def test_ends_say_why() -> None:
-    for status in ENDED - {Status.SETTLED}:
+    for status in ENDED - CARRIED_OUT:
         assert "the moon was wrong" in said("from", status, reason="the moon was wrong")
     assert said("from", Status.SETTLED, terms(from_fee=100)) == (
         "Done, in both ledgers: you gave 100.00 AT and the fee of 1.00 AT and got 1 Solar Panel."
