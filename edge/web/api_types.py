@@ -326,7 +326,7 @@ class Dispute(Struct, frozen=True):
 class Trade(Struct, frozen=True):
     """A trade as one of its two members sees it. `role`: `from` if you proposed it. `offer` is what
     the proposer gives; null is a gift's empty side. `other` is of `village`. `steps`: what you may
-    do now. `decided_by`: null at home. `refund`, `refund_of`: the trade that gives this one back, or
+    do now. `decided_by`: null at home. `refund`, `refund_of`: the trade that gives this back, or
     that it gives back. `deliver_ms`: when goods count as delivered by themselves; 0: never."""
 
     id: str
