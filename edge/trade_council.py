@@ -153,7 +153,7 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
         return _take_in(tx, neighbour, held, message)
     for evidence in message.evidence:  # for the receipt
         _keep_proof(tx, held, evidence)
-    if message.certificate is not None:
+    if message.certificate is not None and message.round != UNKNOWN_ROUND:  # it has all it needs
         telling.note_told(tx, neighbour.village, SaidOf(opened.id, opened.changed_ms, True))
     return False
 

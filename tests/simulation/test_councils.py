@@ -189,6 +189,21 @@ async def test_the_other_party_is_the_first_to_tell_of_the_decision(four: Four) 
     assert decided(four.c, known) == "COMMIT"
 
 
+async def test_a_party_that_lacks_a_proof_is_given_it(four: Four) -> None:
+    """It may have heard of the decision alone, and can make no receipt of that."""
+    known = await accepted(four)
+    await four.settle_down()
+    four.b.now(lambda tx: tx.run("DELETE FROM proof WHERE village = ?", A))
+    with pytest.raises(WrongState, match="proof"):
+        four.b.look(lambda view: trade_escrow.receipt(view, at(four.b, known)))
+    opened = four.b.look(lambda view: councils.named(view, known.subject))
+    four.b.now(lambda tx: telling.ask_anew(tx, opened))
+    await four.settle_down([four.b, four.c])
+    made = four.b.look(lambda view: trade_escrow.receipt(view, at(four.b, known)))
+    assert receipt.verify(made) == known.terms
+    agree(*four.all)
+
+
 async def test_a_clock_that_goes_back_in_a_restart_hides_nothing(four: Four) -> None:
     """What a seat says after it is said under stamps that are later than all before."""
     known = await accepted(four)
