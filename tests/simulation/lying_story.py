@@ -26,8 +26,6 @@ MANNERS: Final = tuple(TWISTS)
 class LyingStory(CouncilStory):
     """One seed's story. `manners` are the liar's, chosen by the seed if none are given."""
 
-    goes_on = False
-
     def __init__(self, seed: int, manners: Iterable[str] = ()) -> None:
         super().__init__(seed)
         self._manners = tuple(manners)
