@@ -111,7 +111,7 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case PeerList():
             return {"neighbours": _neighbours(view), "candidates": _candidates(view)}
         case TradeShow():
-            return _in_full(view, deciding.swap_or_subject(view, command.trade))
+            return _named_in_full(view, command.trade)
         case TradeList(deciding=True):
             return [subject_shown(view, opened) for opened in deciding.page(view, LISTED_MAX)]
         case TradeList():
@@ -425,9 +425,7 @@ async def _retry(box: Box, command: TradeRetry) -> object:
         known = await box.runner.read(neighbours.everyone)
         seats = {seat.village for seat in found.terms.seats} & {each.village for each in known}
         await asyncio.gather(*(steward.tell(box, village) for village in sorted(seats)))
-    return await box.runner.read(
-        lambda view: _in_full(view, deciding.swap_or_subject(view, command.trade))
-    )
+    return await box.runner.read(lambda view: _named_in_full(view, command.trade))
 
 
 async def _after_step(box: Box, moved: Swap) -> object:

@@ -81,7 +81,7 @@ async def test_a_broken_law_in_a_neighbours_task_stops_the_box(
         line = (await missouri.ask(control.PeerInvite()))["invitation"]
         await california.ask(control.PeerAdd(line))
 
-    async def break_law(self: FederationClient, village: str) -> NoReturn:
+    async def break_law(self: FederationClient, village: str, why: object) -> NoReturn:
         raise AssertionError("a law is broken")
 
     monkeypatch.setattr(FederationClient, "exchange", break_law)

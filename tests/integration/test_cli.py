@@ -320,7 +320,7 @@ def test_status_says_who_and_where_as_programs_need_it(pair: Pair) -> None:
     assert shown.keys() == {
         *("village", "name", "version", "serving", "federation_url", "page_urls"),
         *("verifier_key", "log", "neighbours", "open_trades"),
-        *("health", "reasons", "disk", "clock", "misbehaviour"),
+        *("health", "reasons", "disk", "clock", "deciding", "misbehaviour"),
     }
     assert shown["federation_url"].startswith("https://127.0.0.1:")
     key = note.VerifierKey.from_text(shown["verifier_key"])
@@ -933,7 +933,9 @@ def test_an_id_does_a_command_once_through_power_cuts(box: RealBox, where: str) 
         assert answer(*asked)["record"] == size - 1
         assert answer(*asked)["record"] == size - 1
         assert answer("status", "--dir", box.folder)["log"]["size"] == size
-        assert_refused(quick(*line.split(), "4", *id_, *at), 1, "used for something else")
+        assert_refused(
+            quick(*line.split(), "4", *id_, *at), 1, "has asked for something else before"
+        )
     assert answer("audit", *at)["agrees"] is True
 
 
@@ -947,7 +949,7 @@ def test_an_id_makes_a_proposal_once(pair: Pair) -> None:
     shown = answer("trade", "list", "--dir", pair.proposer.folder)
     assert [each["id"] for each in shown if each["status"] == "PENDING"] == [made["id"]]
     other = (*line[:5], "2", *line[6:])
-    assert_refused(quick(*other), 1, "used for something else")
+    assert_refused(quick(*other), 1, "has asked for something else before")
     assert quick("trade", "cancel", made["id"], "--dir", pair.proposer.folder).code == 0
 
 

@@ -334,9 +334,11 @@ async def test_what_this_village_decides_for_others(four: list[WebBox], browser:
 
     async def settled() -> bool:
         await meet(four)
-        return (await at(a, made)).status == (await at(b, made)).status == "SETTLED"
+        opened = await c.store.read(lambda view: councils.named(view, made.subject))
+        statuses = {(await at(each, made)).status for each in (a, b)}
+        return statuses == {"SETTLED"} and opened.certificate is not None
 
-    await until(settled, "both have settled")
+    await until(settled, "both have settled, and the third village knows")
     shown = text_of(await steward.get("/desk/trades?show=decided"))
     for said in (
         "Carried out ose-a-001 offers 100.00 AT for 1 Solar Panel of ose-b-001",

@@ -460,7 +460,7 @@ async def test_an_unknown_addressee_is_answered_like_a_known_one(
         assert crypto.sha256(bytes(about.terms)) == subject
         same = {"terms": msgspec.Raw(b"{}"), "from_signature": b""}
         about = msgspec.structs.replace(about, **same)
-        answers.append(msgspec.structs.replace(said, subjects=(about,), have=0))
+        answers.append(msgspec.structs.replace(said, subjects=(about,), have=0, number=0, heard=0))
     assert answers[0] == answers[1]
     known = there.look(lambda view: neighbours.named(view, MISSOURI))
     assert known.trouble == ""

@@ -880,7 +880,7 @@ async def test_the_style_is_small_local_and_kept(pair: Pair, alice: Browser) -> 
     style = await alice.get(path)
     assert alice.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert alice.headers["Content-Type"].startswith("text/css")
-    assert len(style.encode()) < 12_288
+    assert len(style.encode()) < 13_312
     assert not re.search(r"url\(|@import|http", style)
 
 
