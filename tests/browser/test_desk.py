@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from edge import desk, trade_escrow
-from edge.core import trade
+from edge.core import council, crypto, trade
 from edge.core.council import Certificate, Seat, Value, Vote
 from edge.core.invitation import PREFIX
 from edge.core.trade import Proposal, Quantity
@@ -93,7 +93,8 @@ def decide_for_others(tx: Tx) -> None:
     """Keep two trades of others that this village has a seat in, one of them decided, and proof of
     a seat that has signed two words."""
     villages = ("ose-a-001", f"ose-{'b' * 55}-001", tx.identity.village, "ose-d-001")
-    keys = (bytes([1]) * 32, bytes([2]) * 32, tx.identity.key.public, bytes([3]) * 32)
+    a, b, d = (crypto.SecretKey(bytes([number]) * 32) for number in (1, 2, 3))
+    keys = (a.public, b.public, tx.identity.key.public, d.public)
     for number in (1, 2):
         terms = trade.Terms(
             context=trade.TERMS_CONTEXT,
@@ -112,12 +113,13 @@ def decide_for_others(tx: Tx) -> None:
             nonce=bytes(16),
             refund_of=None,
         )
-        opened = councils.open_(tx, trade.encode_terms(terms), bytes(64), bytes(64))
+        text = trade.encode_terms(terms)
+        opened = councils.open_(tx, text, a.sign(text), b.sign(text))
         words: tuple[Value, ...] = ("COMMIT", "ABORT")
         for value in words:
-            councils.keep_vote(
-                tx, councils.held(tx, opened), Vote(villages[3], 0, "prevote", value, bytes(64))
-            )
+            word = council.vote_bytes(terms.network, opened.id, 0, "prevote", value)
+            vote = Vote(villages[3], 0, "prevote", value, d.sign(word))
+            councils.keep_vote(tx, councils.held(tx, opened), vote)
         if number == 1:
             signed = tuple((village, bytes(64)) for village in villages[1:])
             councils.decide(tx, opened, Certificate("ABORT", 0, signed))

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from edge import desk, market, trade_escrow, trade_receipt
-from edge.core import receipt
+from edge.core import council, receipt
 from edge.core.council import Value, Vote
 from edge.core.receipt import RECEIPT_BYTES_MAX
 from edge.core.trade import Proposal, Status
@@ -359,12 +359,14 @@ async def test_what_this_village_decides_for_others(four: list[WebBox], browser:
 
     opened = await c.store.read(lambda view: councils.named(view, made.subject))
 
+    key = await d.store.write(lambda tx: tx.identity.key)
+
     def lie(tx: Tx) -> None:
         values: tuple[Value, ...] = ("COMMIT", "ABORT")
         for value in values:
-            councils.keep_vote(
-                tx, councils.held(tx, opened), Vote(d.village, 7, "prevote", value, bytes(64))
-            )
+            signed = council.vote_bytes(opened.terms.network, opened.id, 7, "prevote", value)
+            vote = Vote(d.village, 7, "prevote", value, key.sign(signed))
+            councils.keep_vote(tx, councils.held(tx, opened), vote)
 
     await c.store.write(lie)
     assert len(await c.store.read(deciding.misbehaviour)) == 1
