@@ -696,5 +696,5 @@ DROP INDEX trade_refund; DROP INDEX trade_deliver; DROP INDEX trade_heard;
 ALTER TABLE trade DROP COLUMN refund_of;
 ALTER TABLE trade DROP COLUMN deliver_minute;
 ALTER TABLE trade DROP COLUMN heard;
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 """
