@@ -4,6 +4,7 @@ Only a token opens it, in `Authorization: Bearer`: no cookie counts, so there is
 foreign page could have a browser do. Routes and OpenAPI document come from one table (api_table).
 """
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Mapping
@@ -53,6 +54,7 @@ _NO_HEAD: Final = {"GET": {"allow_head": False}}  # aiohttp would add it, to str
 _AT: Final = re.compile(r" - at `\$\.?(.*?)`")  # in what msgspec says
 _NAMED: Final = re.compile(r" field `(.*?)`")
 Q = TypeVar("Q", bound=Struct)
+TOLD_S_MAX: Final = 1  # until what is on disk is known to be
 
 
 class Api(Handlers):
@@ -245,7 +247,13 @@ class Api(Handlers):
         at which it has not: it was set up again from an old copy since."""
         position = Position.from_text(text)
         records = await self._runner.read(lambda view: logs.size_of(view, OWN_LOG))
-        if position.stamp_ms > await self._shop.committed(-1) or position.records > records:
+        is_behind = position.records > records
+        try:
+            async with asyncio.timeout(TOLD_S_MAX):  # readers see a batch just before it is told of
+                await self._shop.committed(position.stamp_ms - 1)
+        except TimeoutError:
+            is_behind = True
+        if is_behind:
             raise Conflict("this box has not come so far: begin again with since=0")
         return position
 
