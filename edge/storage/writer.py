@@ -39,6 +39,7 @@ class Writer:
         self._path = path
         self._empties_wal = False
         self._empty_wal_ms = 0
+        self._last_now_ms: int | None = None
         view = View(conn)
         try:
             self._head = _stored_head(view)
@@ -57,7 +58,7 @@ class Writer:
         A function that raises writes nothing. AssertionError, and SQLite's own trouble, undo the
         whole batch: the first is raised, the second becomes everyone's outcome.
         """
-        stamp_ms = max(now_ms, self._last_stamp_ms + 1)
+        stamp_ms = self._next_stamp_ms(now_ms)
         tx = Tx(self.conn, self.identity, self._head.size, stamp_ms, self._random)
         try:
             self.conn.execute("BEGIN IMMEDIATE")
@@ -71,10 +72,18 @@ class Writer:
             raise
         if (full := self._commit()) is not None:
             return [(None, full)] * len(writes)
-        self._head, self._last_stamp_ms = head, stamp_ms
+        self._head, self._last_stamp_ms, self._last_now_ms = head, stamp_ms, now_ms
         self._empties_wal |= tx.empties_wal
         self._empty_wal()
         return outcomes
+
+    def _next_stamp_ms(self, now_ms: int) -> int:
+        """Return a stamp that is later than all before. Where a clock that was ahead has been put
+        right, stamps go on at half its pace until it has caught up: what waits for a time does not
+        wait for that."""
+        before_ms = now_ms if self._last_now_ms is None else self._last_now_ms
+        passed_ms = min(max(0, now_ms - before_ms), limits.MINUTE_MS)
+        return max(now_ms, self._last_stamp_ms + max(1, passed_ms // 2))
 
     def _one(self, tx: Tx, write: Write) -> Outcome:
         mark = tx.mark()

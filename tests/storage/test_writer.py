@@ -198,6 +198,33 @@ def test_stamps_grow_whatever_the_clock_does(village: Village, path: Path) -> No
     audit(village.view)
 
 
+def test_stamps_go_on_when_a_clock_that_was_ahead_is_put_right(village: Village) -> None:
+    """At half its pace: what waits for a time by them would else wait until it has caught up."""
+
+    def stamp(tx: Tx) -> int:
+        pay(tx)
+        return tx.stamp_ms
+
+    def at(now_ms: int) -> int:
+        [(stamp_ms, _)] = village.writer.run([stamp], now_ms)
+        assert isinstance(stamp_ms, int)
+        return stamp_ms
+
+    ahead = at(village.now_ms + 40 * 86_400_000)
+    now_ms = village.now_ms
+    assert at(now_ms) == ahead + 1
+    assert [at(now_ms + second * 1_000) - ahead for second in (10, 20, 40)] == [
+        5_001,
+        10_001,
+        20_001,
+    ]
+    assert at(now_ms + 86_400_000) == ahead + 20_001 + 30_000  # a pause counts for a minute
+    village.start()
+    assert at(now_ms + 86_400_000 + 60_000) == ahead + 50_002
+    assert at(now_ms + 86_400_000 + 70_000) == ahead + 55_002
+    assert at(ahead + 86_400_000) == ahead + 86_400_000
+
+
 def test_a_record_without_a_sealed_stamp_keeps_the_minute(village: Village) -> None:
     """After a restart with a clock set back, minutes do not go back either."""
     [(index, _)] = village.writer.run(
