@@ -1,0 +1,33 @@
+"""Hundreds of hostile federations, each from its seed, under every fault that the world knows.
+
+`make simulate` plays more of them, one of them, or a smaller one: see firmware-notes/simulator.md.
+"""
+
+import os
+from typing import Final
+
+import pytest
+
+from tests.simulation import plan, runs
+from tests.simulation.__main__ import SEEDS_DEFAULT, seeds_of
+from tests.simulation.federation import play
+
+# What seeds have found, and has been mended. Each is the smallest that showed it.
+FOUND: Final = {
+    # Two boxes' clocks were 40 days ahead, then put right: their waits stood still.
+    "a clock put right": (119, "trades=4;faults=partition,one-way partition,crash,clock jump"),
+}
+
+
+def test_random_federations() -> None:
+    """Whatever happens, the laws hold, and every trade ends; and everything has happened."""
+    seeds = seeds_of(os.environ.get("SEEDS") or SEEDS_DEFAULT)
+    totals = runs.many(seeds)
+    print(f"\n{totals.table()}")  # noqa: T201
+    assert len(seeds) < int(SEEDS_DEFAULT) or not totals.missing()
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_what_was_found_is_mended(found: str) -> None:
+    seed, smaller = FOUND[found]
+    play(plan.of(seed).changed(smaller))
