@@ -158,6 +158,32 @@ def help_one(liar: Liar, face: Village, village: str, message: Exchange) -> Exch
     return _with(message, said, own=liar.name)
 
 
+def lock_one(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
+    """Let one seat of a round lock what no other will: by a prevote for its eyes alone. Propose
+    what it is not locked on."""
+    said = []
+    for opened in liar.open_subjects(face):
+        heard = councils.votes(View(face.conn), opened.id)
+        others = [each for each in opened.terms.seats if each.village != liar.name]
+        votes, proposals = [], []
+        now = max([opened.state.round, *(vote.round for vote in heard)])
+        for round_ in range(max(now - 1, 0), now + 2):
+            words = [
+                vote.value
+                for vote in heard
+                if (vote.round, vote.step) == (round_, "prevote") and vote.village != liar.name
+            ]
+            wanted = next(filter(None, words), None)
+            alone = others[round_ % len(others)].village == village
+            votes.append(liar.vote(opened, round_, "prevote", wanted if alone else None))
+            votes.append(liar.vote(opened, round_, "precommit", None))
+            if opened.subject.proposer(round_) == liar.name:
+                locked = any(vote.value == "ABORT" for vote in heard)
+                proposals.append(liar.proposal(opened, round_, "COMMIT" if locked else "ABORT", -1))
+        said.append(_about(opened, votes=tuple(votes), proposals=tuple(proposals)))
+    return _with(message, said, own=liar.name)
+
+
 def forge(liar: Liar, face: Village, village: str, message: Exchange) -> Exchange:
     """Say one thing that does not hold: a proof, a certificate, a vote or an *absent*."""
     rows = face.conn.execute("SELECT subject FROM subject ORDER BY opened_ms, subject").fetchall()
@@ -364,6 +390,7 @@ FORGERIES: Final = (
 TWISTS: Final[dict[str, Twist]] = {
     "equivocates": equivocate,
     "helps one": help_one,
+    "locks one": lock_one,
     "forges": forge,
     "says absent": say_absent,
     "votes far ahead": vote_far_ahead,

@@ -15,7 +15,11 @@ from tests.simulation.federation import play
 # What seeds have found, and has been mended. Each is the smallest that showed it.
 FOUND: Final = {
     # Two boxes' clocks were 40 days ahead, then put right: their waits stood still.
-    "a clock put right": (119, "trades=4;faults=partition,one-way partition,crash,clock jump"),
+    "a clock put right": (
+        119,
+        "villages=4;seats=4;trades=8;minutes=12;heartbeat_s=120;latency_ms=60;bursts=4;manners=;"
+        "faults=crash,clock jump,partition,one-way partition",
+    ),
 }
 
 

@@ -125,7 +125,7 @@ def a_seats_vote_is_sent_and_not_stored(patch: Patch) -> None:
     patch.setattr(councils, "votes", votes)
 
 
-@plant("locks hold", f"{FOUR}holds and lies+helps one;latency_ms=1500;bursts=20")
+@plant("locks hold", f"{FOUR}holds and lies+locks one;latency_ms=1500;bursts=20")
 def a_lock_is_forgotten(patch: Patch) -> None:
     right = councils.keep_state
 
