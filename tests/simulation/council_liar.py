@@ -173,7 +173,7 @@ def lock_one(liar: Liar, face: Village, village: str, message: Exchange) -> Exch
                 for vote in heard
                 if (vote.round, vote.step) == (round_, "prevote") and vote.village != liar.name
             ]
-            wanted = next(filter(None, words), None)
+            wanted: Value | None = next(filter(None, words), None)
             alone = others[round_ % len(others)].village == village
             votes.append(liar.vote(opened, round_, "prevote", wanted if alone else None))
             votes.append(liar.vote(opened, round_, "precommit", None))

@@ -20,7 +20,6 @@ from edge import trade_escrow
 from edge.core import checkpoint, council, crypto, receipt
 from edge.errors import AuditDifference
 from edge.storage import audit, trades
-from edge.storage.writer import last_stamp_ms
 from tests.simulation.disk import Disk
 from tests.simulation.law import LawBroken
 from tests.simulation.laws_council import CouncilLaws
@@ -129,6 +128,7 @@ class Laws:
         self.certified: dict[bytes, str] = {}
         self.listed: dict[tuple[str, str], int] = {}  # how much there was, by village and id
         self.steps = 0
+        self.latest_ms = 0  # by any box's clock: what had ended by it is forgotten there
         self.council = CouncilLaws(world, self.books)
         self._checked: set[tuple[bytes, bytes]] = set()  # subjects and certificates
         self._held: dict[str, set[bytes]] = defaultdict(set)  # subjects with a certificate, there
@@ -143,6 +143,7 @@ class Laws:
         have said and it has heard, they must have on their own."""
         if self.world.villages.get(village.name) is not village:
             return  # a liar's
+        self.latest_ms = max(self.latest_ms, village.clock_ms())
         if touched := self._touched(village):
             self.steps += 1
             self._look(village, touched)
@@ -476,8 +477,7 @@ class Laws:
             "SELECT id, version, ends_minute, side, asset, quantity, price_asset, price, text"
             " FROM listing WHERE village = ? AND side IS NOT NULL AND ends_minute > ? ORDER BY id"
         )
-        latest_ms = max([self.world.now_ms, *map(_stamp_ms, self.world.villages.values())])
-        soon = latest_ms // 60_000 + 180
+        soon = max(self.world.now_ms, self.latest_ms) // 60_000 + 180
         for _, owner, _ in self._copied(village):
             there = self.world.villages[owner].conn.execute(shown, (owner, soon)).fetchall()
             if village.conn.execute(shown, (owner, soon)).fetchall() != there:
@@ -512,11 +512,6 @@ class Laws:
             " FROM log l WHERE l.id > 0"
         )
         return [row for row in copied if row[1] in self.world.villages]
-
-
-def _stamp_ms(village: Village) -> int:
-    """Return the latest stamp that a village has used: its clock may have been far ahead."""
-    return int(village.look(last_stamp_ms))
 
 
 def as_signed(terms: dict[str, Any]) -> bytes:

@@ -17,8 +17,10 @@ FOUND: Final = {
     # Two boxes' clocks were 40 days ahead, then put right: their waits stood still.
     "a clock put right": (
         119,
-        "villages=4;seats=4;trades=8;minutes=12;heartbeat_s=120;latency_ms=60;bursts=4;manners=;"
-        "faults=crash,clock jump,partition,one-way partition",
+        (
+            "villages=4;seats=4;trades=8;minutes=12;heartbeat_s=120;latency_ms=60;bursts=4;"
+            "faults=crash,clock jump,partition,one-way partition;manners="
+        ),
     ),
 }
 
