@@ -55,7 +55,7 @@ MINUTE_S: Final = 60.0
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
-SLEEP_MS: Final = 9 * DAY_MS  # longer than any deadline
+SLEEP_MS: Final = 9 * DAY_MS  # longer than any deadline, by whatever clock it was made
 LOOKS_S: Final = 2.0  # how often people and the story look
 BACKUP_S: Final = 90.0  # from the beginning
 RESTORED_S: Final = 62 * MINUTE_S
@@ -724,7 +724,7 @@ class Federation:
         among = ", ".join(f"'{each.name}'" for each in self.all)
         theirs = f"status IN ('ACCEPTED', 'HELD') AND neighbour IN ({among})"
         await self._until(lambda: not self._count_trades(theirs), "every bound trade has ended")
-        self.world.now_ms += SLEEP_MS
+        self.world.now_ms = max(self.world.now_ms, self.laws.latest_ms) + SLEEP_MS
         for village in self.all:
             await self._ask("expire", village, trade_escrow.expire)
             village.client.kick_all()
