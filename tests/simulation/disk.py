@@ -17,56 +17,63 @@ _WRITES: Final = re.compile(
 _FULL: Final = 2  # PRAGMA synchronous
 _UNSYNCED_COMMITS_MAX: Final = 8  # then the system writes them anyway
 _NO_LIMIT: Final = 1 << 30
-_tables: dict[str, str] = {}  # by SQL text: which table it writes to
 
 
 class Disk(sqlite3.Connection):
-    """`touched`: the tables that may have changed since whoever cares emptied it."""
+    """The runner of transactions says when one begins and is committed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.touched: set[str] = set()
         self.is_full = False
-        self.commits = 0
+        self._touched: set[str] = set()
+        self._noted = self._counted = 0  # changed rows
+        self._is_another = False  # than it was: the power was lost
         self._fails_commits = False
         self._safe: sqlite3.Connection | None = None  # what a power cut leaves, if not all
         self._unsynced = 0
 
-    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
-        table = _tables.get(sql)
-        if table is None:
-            found = _WRITES.match(sql)
-            table = _tables[sql] = found[1].lower() if found else ""
-        if table:
-            self.touched.add(table)
-        elif sql == "COMMIT":
-            return self._commit()
-        elif sql == "BEGIN IMMEDIATE" and self._safe is None and self._synchronous() < _FULL:
+    def executemany(self, sql: str, parameters: Any) -> sqlite3.Cursor:
+        cursor = super().executemany(sql, parameters)
+        self.note(sql, cursor.rowcount)
+        return cursor
+
+    def note(self, sql: str, rows: int) -> None:
+        """Note that a statement has changed so many rows. What is not noted is found by its count:
+        see `changed`."""
+        if rows > 0:
+            self._noted += rows
+            self._touched.add(_table(sql))
+
+    def changed(self) -> set[str] | None:
+        """Return the tables that may have changed since the last call: None for all of them."""
+        count, self._counted = self.total_changes - self._counted, self.total_changes
+        noted, self._noted = self._noted, 0
+        touched, self._touched = self._touched, set()
+        if self._is_another:
+            self._is_another = False
+            return None
+        return touched if count == noted else None
+
+    def begins(self) -> None:
+        """A transaction is about to begin."""
+        if self._safe is None and self._synchronous() < _FULL:
             self._safe = _memory()
             self.backup(self._safe)
-        return super().execute(sql, parameters)
 
-    def executemany(self, sql: str, parameters: Any) -> sqlite3.Cursor:
-        found = _WRITES.match(sql)
-        if found:
-            self.touched.add(found[1].lower())
-        return super().executemany(sql, parameters)
-
-    def _commit(self) -> sqlite3.Cursor:
-        if self._fails_commits:
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
-        cursor = super().execute("COMMIT")
-        self.commits += 1
+    def commits(self) -> None:
+        """A transaction is about to be committed."""
         if self._safe is not None:
             self._unsynced += 1
             if self._unsynced > _UNSYNCED_COMMITS_MAX:
                 self._safe, self._unsynced = None, 0
-        return cursor
+
+    @property
+    def for_commits(self) -> sqlite3.Connection:
+        """What COMMIT is asked of."""
+        return _NoRoom(self) if self._fails_commits else self  # type: ignore[return-value]
 
     def _synchronous(self) -> int:
-        level: int = super().execute("PRAGMA synchronous").fetchone()[0]
+        level: int = self.execute("PRAGMA synchronous").fetchone()[0]
         return level
 
     def lose_power(self) -> None:
@@ -76,24 +83,41 @@ class Disk(sqlite3.Connection):
         if self._safe is not None:
             self._safe.backup(self)
             self._safe, self._unsynced = None, 0
-            self.touched |= set(_tables.values())
+            self._is_another = True
 
     def fill(self, at_commit: bool) -> None:
         """Leave no room: not for another page, and not for a commit either."""
         self.is_full = True
         self._fails_commits = at_commit
-        pages = super().execute("PRAGMA page_count").fetchone()[0]
-        super().execute(f"PRAGMA max_page_count = {pages}")
+        pages = self.execute("PRAGMA page_count").fetchone()[0]
+        self.execute(f"PRAGMA max_page_count = {pages}")
 
     def free(self) -> None:
         self.is_full = self._fails_commits = False
-        super().execute(f"PRAGMA max_page_count = {_NO_LIMIT}")
+        self.execute(f"PRAGMA max_page_count = {_NO_LIMIT}")
 
     def copy(self) -> sqlite3.Connection:
         """Return a copy of what is committed, to be used with `new`."""
         image = _memory()
         self.backup(image)
         return image
+
+
+class _NoRoom:
+    """A connection to a disk that has no room for the frame that would make a commit count."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT":
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return self._conn.execute(sql, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
 
 
 def new(image: sqlite3.Connection | None = None) -> Disk:
@@ -103,6 +127,13 @@ def new(image: sqlite3.Connection | None = None) -> Disk:
     (image or _empty()).backup(disk)
     database.set_up_writer(disk)
     return disk
+
+
+@cache
+def _table(sql: str) -> str:
+    """Return which table a statement writes to."""
+    found = _WRITES.match(sql)
+    return found[1].lower() if found else ""
 
 
 @cache

@@ -226,7 +226,7 @@ class Federation:
         rng = self.dice(f"trade {number}")
         bursts = self.plan.bursts
         await asyncio.sleep((0.03 + 0.75 * rng.randrange(bursts) / bursts) * end_s)
-        await asyncio.sleep(rng.choice((0, rng.random(), rng.uniform(0, 20))))
+        await asyncio.sleep(rng.random() * (1 if bursts < 20 else 20))
         deadline_s = rng.choice((60, 60, 180, 600, 3_600, 86_400, 7 * 86_400))
         subject = None
         for _ in range(30):
@@ -243,7 +243,7 @@ class Federation:
         if fate in ("cancel", "cross"):
             self._soon(self._cancel(subject, giver, rng.uniform(0, 20)))
         if fate in ("accept", "cross", "accept late"):
-            wait_s = rng.uniform(60, 300) if fate == "accept late" else rng.uniform(0, 12)
+            wait_s = rng.uniform(60, 300) if fate == "accept late" else 8 + rng.random()
             self._soon(self._answer(subject, taker, wait_s, "accept", trade_escrow.accept))
         elif fate == "reject":
             self._soon(

@@ -12,6 +12,7 @@ known, and of its trades only what the other side's ledger says.
 import json
 from base64 import b64decode
 from collections import Counter, defaultdict
+from functools import lru_cache
 from hashlib import sha256
 from sqlite3 import Connection
 from typing import Any, Final
@@ -133,7 +134,6 @@ class Laws:
         self._checked: set[tuple[bytes, bytes]] = set()  # subjects and certificates
         self._held: dict[str, set[bytes]] = defaultdict(set)  # subjects with a certificate, there
         self._ends: dict[bytes, set[str]] = defaultdict(set)
-        self._changes: dict[str, int] = {}  # how many each disk had, when last looked at
         self._sizes: dict[tuple[str, int], int] = {}  # of copies, by village and log
         world.after_commit = self.committed
         self._read_logs()
@@ -144,7 +144,8 @@ class Laws:
         if self.world.villages.get(village.name) is not village:
             return  # a liar's
         self.latest_ms = max(self.latest_ms, village.clock_ms())
-        if touched := self._touched(village):
+        touched = self._touched(village)
+        if touched is None or touched:
             self.steps += 1
             self._look(village, touched)
 
@@ -192,19 +193,14 @@ class Laws:
         for village in self.world.villages.values():
             self._log(village, self.books[village.name])
 
-    def _touched(self, village: Village) -> set[str]:
-        """Return the tables that may have changed since the last time, none if nothing has."""
+    def _touched(self, village: Village) -> set[str] | None:
+        """Return the tables that may have changed since the last time; None for any."""
         conn: Connection = village.conn
-        if isinstance(conn, Disk):
-            touched, conn.touched = conn.touched, set()
-            return touched
-        changes, before = conn.total_changes, self._changes.get(village.name)
-        self._changes[village.name] = changes
-        return set() if changes == before else {"all"}
+        return conn.changed() if isinstance(conn, Disk) else None
 
     def _look(self, village: Village, touched: set[str] | None) -> None:
         """Check what follows from `touched` tables; from all of them if it is None."""
-        whole = touched is None or "all" in touched
+        whole = touched is None
         tables = touched or set()
         book = self.books[village.name]
         size = len(book.records)
@@ -302,7 +298,7 @@ class Laws:
         for terms_bytes, member in village.conn.execute(
             "SELECT terms, member FROM trade WHERE role = 'from' AND status = 'PENDING'"
         ):
-            terms = json.loads(terms_bytes)
+            terms = terms_of(terms_bytes)
             mine = member_legs(terms, village.name, f"member:{member}")
             for account, asset, amount in mine + clearing_legs(terms, village.name):
                 if amount < 0:
@@ -345,7 +341,7 @@ class Laws:
             " AND t.status IN ('ACCEPTED', 'HELD', 'SETTLED')",
             (village.name,),
         ):
-            item = json.loads(terms_bytes)["request" if side == "offer" else "offer"]
+            item = terms_of(terms_bytes)["request" if side == "offer" else "offer"]
             taken[listing] += item["amount"]
         for listing, left in village.conn.execute(
             "SELECT id, quantity FROM listing WHERE village = ? AND side IS NOT NULL",
@@ -396,13 +392,13 @@ class Laws:
             " UNION SELECT subject, terms, certificate FROM subject WHERE certificate IS NOT NULL"
         )
         for subject, terms_bytes, certificate in rows:
-            terms, said = json.loads(terms_bytes), json.loads(certificate)
-            value = self.certified.setdefault(subject, said["value"])
-            if value != said["value"]:
-                raise LawBroken("one certificate", f"two for {subject.hex()[:8]}", subject)
             if (subject, certificate) in self._checked:
                 continue
             self._checked.add((subject, certificate))
+            terms, said = terms_of(terms_bytes), json.loads(certificate)
+            value = self.certified.setdefault(subject, said["value"])
+            if value != said["value"]:
+                raise LawBroken("one certificate", f"two for {subject.hex()[:8]}", subject)
             if said["value"] not in ("COMMIT", "ABORT"):
                 raise LawBroken(
                     "one certificate", f"{said['value']} of {subject.hex()[:8]}", subject
@@ -512,6 +508,13 @@ class Laws:
             " FROM log l WHERE l.id > 0"
         )
         return [row for row in copied if row[1] in self.world.villages]
+
+
+@lru_cache(4_096)
+def terms_of(text: bytes) -> dict[str, Any]:
+    """Return terms as read, not to be changed."""
+    read: dict[str, Any] = json.loads(text)
+    return read
 
 
 def as_signed(terms: dict[str, Any]) -> bytes:

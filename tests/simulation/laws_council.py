@@ -35,6 +35,7 @@ class CouncilLaws:
         self._seen: dict[tuple[str, str], int] = defaultdict(int)  # by village and table: kept_ms
         self._cosigned: dict[tuple[str, int], tuple[int, int]] = {}  # size and count, by log
         self._kept_lines: dict[str, set[tuple[int, str]]] = defaultdict(set)
+        self._proven: set[tuple[bytes, str, str, bytes, bytes]] = set()
         self._proposals: set[tuple[str, bytes]] = set()
         self._kept_votes: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
 
@@ -180,6 +181,9 @@ class CouncilLaws:
             (terms,) = village.conn.execute(
                 "SELECT terms FROM subject WHERE subject = ?", (subject,)
             ).fetchone()
+            place = (subject, party, statement, evidence, terms)
+            if place in self._proven:
+                continue
             why = why_unproven(json.loads(evidence), terms, subject, party, statement)
             book = self._books.get(party) if party in self.world.villages else None
             said = json.loads(evidence)
@@ -194,6 +198,7 @@ class CouncilLaws:
                     f"{statement} of {party} at {village.name}: {why}",
                     subject,
                 )
+            self._proven.add(place)
 
 
 def why_unproven(

@@ -10,6 +10,8 @@ from typing import Any, Final
 from unittest import mock
 
 from edge.core import checkpoint, crypto, note, receipt, registry
+from edge.storage.tx import Tx
+from tests.simulation.disk import Disk
 
 KEPT_MAX: Final = 200_000
 _kept: dict[tuple[Any, ...], Any] = {}
@@ -35,7 +37,16 @@ def remembered() -> Iterator[None]:
         right_note = note.Note.from_text.__func__  # type: ignore[attr-defined]
         fast = _once(lambda text: right_note(note.Note, text), None)
         stack.enter_context(mock.patch.object(note.Note, "from_text", staticmethod(fast)))
+        stack.enter_context(mock.patch.object(Tx, "run", _noted_run))
         yield
+
+
+def _noted_run(self: Tx, sql: str, *values: object) -> int:
+    """Do as Tx.run does, and tell the disk what was written."""
+    rows = self.conn.execute(sql, values).rowcount
+    if isinstance(self.conn, Disk):
+        self.conn.note(sql, rows)
+    return rows
 
 
 def _once(

@@ -33,7 +33,7 @@ FAULTS: Final = (*MESSAGES, *LINES, *BOXES)
 RESTORED: Final = "was restored"
 MANNERS: Final = tuple(manner for manner in TWISTS if manner != RESTORED)
 TRADES_MIN: Final = 20
-VILLAGES: Final = (4, 2, 4, 4, 2, 4, 7, 4, 2, 4)  # by the seed's last digit
+VILLAGES: Final = (4, 2, 4, 2, 2, 4, 7, 2, 4, 2, 4, 2, 4, 2)  # by the seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,10 @@ def of(seed: int) -> Plan:
         villages=villages,
         seats=seats,
         trades=rng.randint(TRADES_MIN, TRADES_MIN + 4),
-        minutes=rng.randint(66, 75) if is_long else rng.choice((8, 12, 20)),
-        heartbeat_s=rng.choice((480, 540)) if is_long else rng.choice((60, 120, 300)),
-        latency_ms={2: 60, 4: rng.choice((60, 400, 1_500)), 7: 1_500}[villages],
-        bursts={2: 20, 4: rng.choice((2, 3, 4, 20)), 7: 2}[villages],
+        minutes=rng.randint(66, 75) if is_long else rng.choice((8, 8, 12, 20)),
+        heartbeat_s=540 if is_long else rng.choice((60, 300, 300, 540)),
+        latency_ms={2: 60, 4: rng.choice((60, 400, 400, 600, 1_500)), 7: 500}[villages],
+        bursts={2: 20, 4: rng.choice((1, 1, 2, 2, 3, 20)), 7: 1}[villages],
         faults=faults,
         manners=manners,
     )

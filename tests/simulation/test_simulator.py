@@ -210,7 +210,7 @@ def test_a_copy_of_a_disk_is_another_disk() -> None:
     village.now(lambda tx: facts.keep(tx, "a", "1"))
     again = Village(world, NAMES[0], image)
     assert again.look(lambda view: facts.read(view, "a")) is None
-    assert disk.new(image).touched == set()
+    assert disk.new(image).changed() == set()
 
 
 # What is counted

@@ -14,7 +14,7 @@ import contextvars
 import random
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -423,11 +423,22 @@ class _Writer(Writer):
         super().__init__(village.conn, Identity(village.name, village.key), village.rng.randbytes)
         self._village = village
 
+    def run(self, writes: Sequence[Callable[[Tx], Any]], now_ms: int) -> list[Outcome]:
+        self._village.conn.begins()
+        return super().run(writes, now_ms)
+
     def _commit(self) -> DiskFull | None:
         self._village.crash_point("before commit")
-        full = super()._commit()
+        kept = self.conn
+        if self._village.conn.is_full:
+            self.conn = self._village.conn.for_commits
+        try:
+            full = super()._commit()
+        finally:
+            self.conn = kept
         if full is not None:
             return full
+        self._village.conn.commits()
         if self._village.world.after_commit is not None:
             self._village.world.after_commit(self._village)
         self._village.crash_point("after commit")
