@@ -88,7 +88,7 @@ def test_a_failing_plan_becomes_smaller(
 
 def test_a_trace_shows_the_failing_trade(monkeypatch: pytest.MonkeyPatch) -> None:
     founded(4)
-    made = plan.of(3)
+    made = plan.of(3).changed("villages=4;seats=4;manners=;latency_ms=400;bursts=2;faults=crash")
     monkeypatch.setattr(council, "verify_certificate", lambda *_: None)
     right = council.certificate_of
 
@@ -223,7 +223,7 @@ def test_a_seed_that_does_not_do_its_part_fails(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_federation_without_faults_settles_nearly_everything() -> None:
-    played = play(plan.of(3).changed("faults=;manners="))
+    played = play(plan.of(3).changed("villages=4;seats=4;bursts=2;faults=;manners="))
     assert played.counts["COMMIT"] > 12
     assert not any(played.counts[fault] for fault in FAULTS)
 
