@@ -208,7 +208,10 @@ def why_unproven(
     terms = json.loads(terms_text)
     keys = {name: b64decode(key) for name, key in terms["seats"]}
     record = b64decode(said["record"])
-    written = json.loads(record)
+    try:
+        written = json.loads(record)
+    except ValueError:
+        return "it is of no record"
     if said["village"] != party or written["kind"] != statement:
         return "it is of another statement"
     if (

@@ -56,7 +56,7 @@ class Network:
         link = (letter.sender, letter.receiver)
         if self.undialled[link] or (self.cut[link] and self._rng.random() < 0.5):
             self.world.note("cannot dial" if self.undialled[link] else "cut off")
-            await asyncio.sleep(self._delay_s())
+            await asyncio.sleep(self.latency_s)
             raise Unreachable(f"{letter.receiver} cannot be reached from here")
         self._sent[link] += 1
         number = self._sent[link]
@@ -113,8 +113,11 @@ class Network:
         if error is None:
             back = Letter(letter.receiver, letter.sender, made.result())
             self.world.mark(f"= {self._digest(back)}")
+        delay_s = self._rng.random() * self.latency_s
+        if self._happens("minutes late"):
+            delay_s = self._rng.uniform(*LATE_S)
         asyncio.get_running_loop().call_later(
-            self._delay_s(), _settle, made, answered, context=self._outside
+            delay_s, _settle, made, answered, context=self._outside
         )
 
     def _digest(self, letter: Letter) -> str:

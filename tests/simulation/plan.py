@@ -33,7 +33,7 @@ FAULTS: Final = (*MESSAGES, *LINES, *BOXES)
 RESTORED: Final = "was restored"
 MANNERS: Final = tuple(manner for manner in TWISTS if manner != RESTORED)
 TRADES_MIN: Final = 20
-VILLAGES: Final = (4, 2, 4, 2, 2, 4, 7, 2, 4, 2, 4, 2, 4, 2)  # by the seed
+VILLAGES: Final = (4, 2, 4, 2, 2, 4, 7, 2, 2, 4, 2, 2, 4, 2, 2, 4, 2, 2, 4, 2)  # by the seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,8 +138,7 @@ def a_lock_is_forgotten(patch: Patch) -> None:
 @plant("what is proven is so", f"{FOUR}forges;latency_ms=400;bursts=4")
 def evidence_is_not_checked(patch: Patch) -> None:
     def wrong(evidence: Evidence, terms: Terms, terms_bytes: bytes) -> Statement:
-        kind: Statement = msgspec.json.decode(evidence.record)["kind"]
-        return kind
+        return "no-hold" if b'"no-hold"' in evidence.record else "hold"
 
     patch.setattr(receipts, "statement_of", wrong)
 
