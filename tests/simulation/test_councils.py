@@ -202,6 +202,25 @@ async def test_a_clock_that_goes_back_in_a_restart_hides_nothing(four: Four) -> 
     agree(*four.all)
 
 
+async def test_clocks_that_were_far_ahead_and_are_put_right_keep_nobody_waiting(four: Four) -> None:
+    """A has died, and would have been the first to propose: the others have to wait for that, two
+    of them by stamps that are 40 days ahead."""
+    known = await accepted(four)
+    others = (four.b, four.c, four.d)
+    for village in others[1:]:
+        village.offset_ms = 40 * 86_400_000
+        village.now(lambda tx: desk.issue(tx, "Alice", "1"))
+        village.offset_ms = 0
+    four.world.now_ms = known.terms.deadline_minute * 60_000 + councils.ABSENT_AFTER_MS
+    for _ in range(12):
+        four.world.now_ms += 10_000
+        for village in others:
+            village.now(trade_escrow.wake)
+        await four.settle_down(others)
+    assert {decided(each, known) for each in others} == {"ABORT"}
+    agree(*others)
+
+
 async def test_seats_that_only_the_parties_join(four: Four) -> None:
     """C and D never speak with each other: what either says is passed on."""
     known = await accepted(four)
