@@ -25,7 +25,10 @@ FAULTS: Final = (
     "minutes late",
 )
 LATE_S: Final = (31.0, 240.0)
-OVERTAKEN_S: Final = (16.0, 40.0)  # whoever has sent it has given it up, and tries again
+OVERTAKEN_S: Final = 0.7  # after the later one: whoever has sent it had given it up
+
+
+Held = tuple[Letter, int, "asyncio.Future[bytes]"]
 
 
 class Network:
@@ -40,6 +43,7 @@ class Network:
         self.cut: Counter[tuple[str, str]] = Counter()  # (sender, receiver): nothing comes through
         self.undialled: Counter[tuple[str, str]] = Counter()  # the first cannot call the second
         self.bodies: dict[str, bytes] | None = None  # by digest, if they are to be kept
+        self._held: dict[tuple[str, str], list[Held]] = {}  # until a later letter has arrived
         self._outside = contextvars.Context()  # of no box
         self._rng = random.Random(f"network {world.seed}")
         self._sent: Counter[tuple[str, str]] = Counter()
@@ -66,6 +70,9 @@ class Network:
         for _ in range(2 if self._happens("repeated request") else 1):
             if self._happens("lost request"):
                 continue
+            if self._happens("reordered"):
+                self._held.setdefault(link, []).append((letter, number, answered))
+                continue
             loop.call_later(
                 self._delay_s(), self._arrive, letter, number, answered, context=self._outside
             )
@@ -88,6 +95,10 @@ class Network:
         if 0 < number < self._arrived[link]:
             self.world.note("reordered")
         self._arrived[link] = max(number, self._arrived[link])
+        for held in self._held.pop(link, []):
+            asyncio.get_running_loop().call_later(
+                OVERTAKEN_S, self._arrive, *held, context=self._outside
+            )
         self.world.mark(f"< {number} {self._digest(letter)}")
         loop = asyncio.get_running_loop()
         made: asyncio.Future[bytes] = loop.create_future()
@@ -138,8 +149,6 @@ class Network:
     def _delay_s(self) -> float:
         if self._happens("minutes late"):
             return self._rng.uniform(*LATE_S)
-        if self._happens("reordered"):
-            return self._rng.uniform(*OVERTAKEN_S)
         return self._rng.uniform(0.02, 1.0) * self.latency_s
 
 
