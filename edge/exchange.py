@@ -114,7 +114,7 @@ def compose(
     `about`: the trades to speak of in any case; `asked`: what it has just said on councils; `said`:
     what it has been told; `ways`: what to say of councils; `number`, `heard`: as in the message.
     """
-    said = said or Told()
+    said = Told() if said is None else said
     neighbour = neighbours.named(view, village)
     own = facts.own_entry(view)
     spoken = subjects.speak(view, neighbour, about, turn, said.rows)

@@ -177,11 +177,13 @@ class FederationClient:
     async def _say(self, village: str, peer: "_Peer", why: "Why") -> tuple[Said | None, Heard]:
         """Send a message and take in the answer; `peer` is locked."""
         about, peer.about = peer.about, ()
-        urgent, peer.urgent = peer.urgent, []
+        urgent, peer.urgent = peer.urgent, set()
         if why is Why.URGENT and all(peer.told.has(each) for each in urgent):
             return None, Heard()  # an answer has said it meanwhile
+        if why is Why.DUE:
+            peer.told.clear()  # what an answer has said, and nobody has acknowledged, is said again
         said = await self._compose(village, about, ways=self._ways(peer, why))
-        self._wake(said.urgent)
+        self._wake((*urgent, *said.urgent))  # what did not fit into it, and what is for others
         if said.newest_ms > peer.seen_ms and why >= Why.SOON:
             peer.seen_ms = said.newest_ms
             self._tell_later()
@@ -244,7 +246,7 @@ class FederationClient:
             peer = self._peers.get(each.village)
             if peer is None or peer.failures or peer.told.has(each):
                 continue
-            peer.urgent.append(each)
+            peer.urgent.add(each)
             peer.wake(Why.URGENT)
 
     def _is_urgent(self, village: str, news: Iterable[Urgent]) -> bool:
@@ -283,8 +285,10 @@ class FederationClient:
         return peer
 
     async def _serve(self, village: str, peer: "_Peer", at_once: bool) -> None:
-        why = Why.DUE if at_once else Why.NONE
+        why, loop = Why.DUE if at_once else Why.NONE, asyncio.get_running_loop()
+        due_s = loop.time() + self._pause_s(0)
         while True:
+            before = peer.failures
             try:
                 if why > Why.NONE:
                     peer.failures = await self._try(village, why, peer.failures)
@@ -293,7 +297,9 @@ class FederationClient:
             except Exception:  # noqa: BLE001 - one neighbour must not stop the others
                 _log.exception("no sync with %s: a fault of this box", village)
                 peer.failures += 1
-            why = await peer.wanted(self._pause_s(peer.failures))
+            if why is Why.DUE or peer.failures != before:
+                due_s = loop.time() + self._pause_s(peer.failures)
+            why = await peer.wanted(due_s - loop.time())
 
     async def _try(self, village: str, why: "Why", failures: int) -> int:
         """Exchange once, or until all is said; return how many tries have failed since the last
@@ -349,7 +355,7 @@ class _Peer:
         self.answered: Said | None = None
         self.heard = 0  # the number of its last answer
         self.about: Sequence[bytes] = ()  # to be spoken of next
-        self.urgent: list[Urgent] = []
+        self.urgent: set[Urgent] = set()
         self.turn = 0
         self.seen_ms = 0  # what is not urgent is said if it has not changed since
         self.failures = 0  # since the last exchange that went well
@@ -364,11 +370,14 @@ class _Peer:
         self._wake.set()
 
     async def wanted(self, seconds: float) -> Why:
-        """Wait until an exchange is wanted, for so long; then one is due."""
+        """Wait until an exchange is wanted, for so long; then one is due, however many there were
+        meanwhile."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0, seconds)):
                 await self._wake.wait()
         except TimeoutError:
+            pass
+        if seconds <= 0 or not self._wake.is_set():
             self._wanted = Why.DUE
         self._wake.clear()
         why, self._wanted = self._wanted, Why.NONE

@@ -49,6 +49,9 @@ class Told:
                 if self.own.get(each.subject, -1) <= each.changed_ms:
                     self.own.pop(each.subject, None)
 
+    def __len__(self) -> int:
+        return len(self.own) + len(self.whole)
+
     def clear(self) -> None:
         for each in (self.own, self.rows, self.whole):
             each.clear()

@@ -228,7 +228,9 @@ def speak(
     it lacks. No message: it lacks nothing of that after all."""
     found: list[tuple[CouncilMessage | None, SaidOf]] = []
     size = newest_ms = 0
-    for each in telling.due(view, village, room):
+    for each in telling.due(view, village, room + len(said)):  # those it has been told included
+        if len(found) == room:
+            break
         opened, asked = each.opened, each.told_ms == telling.NOTHING_TOLD
         newest_ms = max(newest_ms, opened.changed_ms)
         is_whole = asked or (ways.is_whole and opened.changed_ms <= ways.until_ms)

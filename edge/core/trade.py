@@ -173,6 +173,15 @@ def id_of(subject: bytes) -> str:
     return subject.hex()[:16]
 
 
+def ids_beginning(id_: str) -> tuple[bytes, bytes] | None:
+    """Return the first and the last subject whose id is, or begins with, `id_`; None if that is no
+    beginning of an id, which has at least 4 digits."""
+    digits = id_.lower()
+    if not 4 <= len(digits) <= 64 or not all(c in "0123456789abcdef" for c in digits):
+        return None
+    return bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
+
+
 def encode_terms(terms: Terms) -> bytes:
     """Return the bytes that both parties sign."""
     return canonical.encode(terms)

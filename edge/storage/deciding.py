@@ -63,15 +63,13 @@ def count_undecided(view: View) -> int:
 def named(view: View, id_: str) -> Opened:
     """Return the subject of others whose id is, or begins with, `id_`. Raises UnknownTrade, also if
     there are several."""
-    digits = id_.lower()
-    found = []
-    if 4 <= len(digits) <= 64 and all(c in "0123456789abcdef" for c in digits):
+    between, found = trade.ids_beginning(id_), []
+    if between is not None:
         found = view.all(
             f"SELECT subject FROM subject WHERE {_OTHERS}"  # noqa: S608
             " AND subject BETWEEN ? AND ? LIMIT 2",
             _own(view),
-            bytes.fromhex(digits.ljust(64, "0")),
-            bytes.fromhex(digits.ljust(64, "f")),
+            *between,
         )
     if len(found) != 1:
         raise UnknownTrade(f"there is {'more than one' if found else 'no'} trade {id_[:64]!r} here")

@@ -141,11 +141,10 @@ def named(view: View, id_: str) -> Trade:
 
 def beginning(view: View, id_: str) -> list[Trade]:
     """Return the trades whose id here begins so, at most two."""
-    digits = id_.lower()
-    if not 4 <= len(digits) <= 64 or not all(c in "0123456789abcdef" for c in digits):
+    between = trade.ids_beginning(id_)
+    if between is None:
         return []
-    low, high = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
-    rows = view.all(f"{_COLUMNS} WHERE subject BETWEEN ? AND ? LIMIT 2", low, high)
+    rows = view.all(f"{_COLUMNS} WHERE subject BETWEEN ? AND ? LIMIT 2", *between)
     return [_trade(row) for row in rows]
 
 

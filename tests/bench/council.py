@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from edge import app, control
+from edge.core import trade
 from tests.bench.boxes import processor_s, written
 from tests.bench.table import Row
 from tests.integration.boxes import RealBox, befriend, until
@@ -94,8 +95,9 @@ def _file_of(box: RealBox) -> sqlite3.Connection:
 
 
 def _status(conn: sqlite3.Connection, id_: str) -> str:
-    low, high = bytes.fromhex(id_.ljust(64, "0")), bytes.fromhex(id_.ljust(64, "f"))
-    row = conn.execute("SELECT status FROM trade WHERE subject BETWEEN ? AND ?", (low, high))
+    between = trade.ids_beginning(id_)
+    assert between is not None
+    row = conn.execute("SELECT status FROM trade WHERE subject BETWEEN ? AND ?", between)
     status: str = row.fetchone()[0]
     return status
 

@@ -208,6 +208,18 @@ async def stream(program: Program, known: Known, rng: random.Random, done: async
             last_id = each.id or last_id
 
 
+async def test_what_readers_see_before_it_is_told_of_has_been(box: WebBox, alice: Program) -> None:
+    since = (await alice.found("/changes?since=0&limit=20"))["since"]
+    store = box.store
+    stamp_ms = store._stamp_ms
+    store._stamp_ms = 0  # as between a commit and the loop's hearing of it
+    asked = asyncio.create_task(alice.get(f"/changes?since={since}&limit=1"))
+    assert await asyncio.wait({asked}, timeout=0.2) == (set(), {asked})
+    store._stamp_ms = stamp_ms
+    store._committed.set()
+    assert (await asked).status == 200
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_nothing_is_missed_while_others_write(box: WebBox, alice: Program, seed: int) -> None:
     polled, streamed, done = Known(), Known(), asyncio.Event()

@@ -9,17 +9,19 @@ import msgspec
 import pytest
 
 from edge import commands, control, desk, trade_council, trade_escrow
-from edge.core import council, receipt, trade
+from edge.core import council, limits, receipt, trade
 from edge.core.council import Seat
 from edge.core.crypto import SecretKey
 from edge.core.messages import CouncilMessage, Opening, SubjectMessage
 from edge.core.trade import Proposal
 from edge.errors import BadProof, WrongState
+from edge.exchange import compose
 from edge.steward import Box
 from edge.storage import allowance, councils, members, neighbours, telling, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
 from edge.storage.tx import View
+from edge.told import Told, Ways
 from tests.simulation.councils import play
 from tests.simulation.world import CRASH_POINTS, Village, World
 
@@ -108,9 +110,9 @@ def decided(village: Village, known: Trade) -> str:
     return opened.certificate.value if opened.certificate else ""
 
 
-async def accepted(four: Four) -> Trade:
+async def accepted(four: Four, price: str = "100") -> Trade:
     """Return a trade that B has accepted, of which A has not heard yet."""
-    known = four.propose()
+    known = four.propose(offer=("AT", price))
     await four.a.client.exchange(B)
     four.accept(known)
     return known
@@ -187,6 +189,22 @@ async def test_the_other_party_is_the_first_to_tell_of_the_decision(four: Four) 
     agree(four.b)
     await four.b.client.exchange(C)
     assert decided(four.c, known) == "COMMIT"
+
+
+async def test_what_does_not_fit_into_a_message_is_in_the_next(
+    four: Four, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody knows yet whether the first was stored."""
+    monkeypatch.setattr(limits, "COUNCILS_PER_MESSAGE_MAX", 2)
+    subjects = {(await accepted(four, str(n))).subject for n in range(1, 4)}
+    told, ways = Told(), Ways(is_whole=False, until_ms=0, looks=False)
+    heard = []
+    for _ in range(3):
+        said = four.b.look(lambda view: compose(view, trade_escrow, C, said=told, ways=ways))
+        told.keep(said.rows, said.councils)
+        heard.append({each.subject for each in said.message.councils})
+    assert [len(each) for each in heard] == [2, 1, 0]
+    assert heard[0] | heard[1] == subjects
 
 
 async def test_a_party_that_lacks_a_proof_is_given_it(four: Four) -> None:
