@@ -209,6 +209,9 @@ async def stream(program: Program, known: Known, rng: random.Random, done: async
 
 
 async def test_what_readers_see_before_it_is_told_of_has_been(box: WebBox, alice: Program) -> None:
+    await box.store.write(
+        lambda tx: market.list_goods(tx, members.named(tx, "Alice"), market.Ask("want", "Hoe", "1"))
+    )
     since = (await alice.found("/changes?since=0&limit=20"))["since"]
     store = box.store
     stamp_ms = store._stamp_ms
