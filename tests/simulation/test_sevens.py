@@ -2,7 +2,6 @@
 four are with one."""
 
 import itertools
-from collections import Counter
 from typing import Final
 
 import msgspec
@@ -15,7 +14,6 @@ from edge.core.messages import Joining
 from edge.errors import InvalidInput, Malformed, WrongState
 from edge.storage import councils, neighbours
 from edge.storage.trades import Trade
-from tests.simulation import sevens
 from tests.simulation.test_councils import Four, at, decided
 from tests.simulation.world import Village, World
 
@@ -181,28 +179,3 @@ async def test_two_absents_of_seven_are_not_enough() -> None:
         await seven.settle_down(others)
         seven.world.now_ms += 20_000
     assert {decided(village, known) for village in others} == {"ABORT"}
-
-
-# Random federations of seven
-
-STORIES: Final = 6
-MUST_HAPPEN: Final = (
-    "7 seats",
-    "decided COMMIT",
-    "decided ABORT",
-    "absent",
-    "from SETTLED",
-    "to ABORTED",
-    "restart",
-    "lost answer",
-    "crash for long",
-    "crash before commit",
-    "crash after commit",
-)
-
-
-def test_random_federations_of_seven_with_two_dead() -> None:
-    happened: Counter[str] = Counter()
-    for seed in range(STORIES):
-        happened += sevens.play(seed)
-    assert not [what for what in MUST_HAPPEN if not happened[what]]
