@@ -182,7 +182,7 @@ class Federation:
             self._tasks.append(asyncio.ensure_future(each))
         await asyncio.sleep(end_s)
         for _ in range(20):
-            if all(self.counts[each] for each in network.FAULTS if each in self.plan.faults):
+            if all(self.counts[each] for each in self.plan.faults):
                 break
             await asyncio.sleep(MINUTE_S)
         await self._heal()
@@ -411,11 +411,15 @@ class Federation:
             return self._with_council(made)
 
         made = await self._ask("answer", village, propose, other.name)
+        for _ in range(3):
+            if made is None:  # perhaps something is listed by then
+                await asyncio.sleep(10 * LOOKS_S)
+                made = await self._ask("answer", village, propose, other.name)
         if made is not None:
             self.proposed.add(made.subject)
             do = rng.choice((trade_escrow.accept, trade_escrow.accept, trade_escrow.reject))
-            if rng.random() < 0.3:
-                self._soon(self._cancel(made.subject, village.name, rng.uniform(3, 12)))
+            if rng.random() < 0.4:  # at about the time at which it is accepted
+                self._soon(self._cancel(made.subject, village.name, rng.uniform(4.5, 6.5)))
             self._soon(self._answer(made.subject, other.name, 5, "accept", do))
 
     async def _accept_any(self, rng: random.Random) -> None:
@@ -482,7 +486,8 @@ class Federation:
             left = [each for each in trades.everyone(tx) if each.status not in ENDED]
             if not left:
                 raise Refused("nothing is open")
-            known = left[pick % len(left)]
+            proven = [each for each in left if self._evidence(each.subject)]
+            known = (proven or left)[pick % len(proven or left)]
             evidence = self._evidence(known.subject)
             ended = abandon.abandon(tx, known, "the steward", "", evidence)
             self.counts["give up with evidence"] += evidence is not None
@@ -715,13 +720,13 @@ class Federation:
 
     async def _crash(self, rng: random.Random) -> None:
         """Stop a box at one of its next awaits."""
-        village = rng.choice(self.all)
+        village = rng.choice(self.living)
         village.crash_in = rng.choice((0, 3, 20, 60, rng.randrange(200)))
         self.counts["crash"] += 1
 
     async def _power_cut(self, rng: random.Random) -> None:
         """Take a box's power away while it writes: what was not flushed is lost."""
-        rng.choice(self.all).loses_power_writing = True
+        rng.choice(self.living).loses_power_writing = True
         self.counts["power cut"] += 1
 
     async def _partition(self, rng: random.Random) -> None:
@@ -768,10 +773,13 @@ class Federation:
 
     async def _full_disk(self, rng: random.Random) -> None:
         """Let a disk be full until it has been felt, and for a while longer."""
-        village = rng.choice(self.all)
+        village = rng.choice(self.living)
         village.conn.fill(at_commit=rng.random() < 0.5)
         felt = self.counts["full disk"]
-        while self.counts["full disk"] == felt and not self.heals and village.conn.is_full:
+        while self.counts["full disk"] == felt and not self.heals:
+            if village not in self.living:
+                village.conn.free()
+                village = rng.choice(self.living)
             village.conn.fill(at_commit=True)
             await asyncio.sleep(LOOKS_S)
         await asyncio.sleep(rng.choice((1, 20, 90)))

@@ -26,12 +26,20 @@ FOUND: Final = {
 }
 
 
-def test_random_federations() -> None:
-    """Whatever happens, the laws hold, and every trade ends; and everything has happened."""
-    seeds = seeds_of(os.environ.get("SEEDS") or SEEDS_DEFAULT)
-    totals = runs.many(seeds)
-    print(f"\n{totals.table()}")  # noqa: T201
-    assert len(seeds) < int(SEEDS_DEFAULT) or not totals.missing()
+SEEDS: Final = seeds_of(os.environ.get("SEEDS") or SEEDS_DEFAULT)
+TOTALS: Final = runs.Totals()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_federations(seed: int) -> None:
+    """Whatever happens, the laws hold, and every trade ends."""
+    runs.one_more(TOTALS, seed)
+
+
+def test_everything_has_happened() -> None:
+    """Over all seeds, if all have been played."""
+    print(f"\n{TOTALS.table()}")  # noqa: T201
+    assert TOTALS.seeds < int(SEEDS_DEFAULT) or not TOTALS.missing()
 
 
 @pytest.mark.parametrize("found", FOUND)

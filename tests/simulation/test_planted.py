@@ -385,7 +385,7 @@ def a_cosignature_is_sent_without_being_stored(patch: Patch) -> None:
     patch.setattr(logs, "cosignature_for", lambda view, log, village: kept.get((log, village)))
 
 
-@plant("stock follows the trades")
+@plant("stock follows the trades", f"{TWO};latency_ms=3000")
 def an_aborted_trade_does_not_put_back_what_it_took(patch: Patch) -> None:
     right = listings.take
 
