@@ -1,4 +1,4 @@
-"""Attacks that a neighbour, a seat, or a party can make. Each of these fails while the hole is open."""
+"""Attacks of a neighbour, a seat, or a party. Each of these fails while the hole is open."""
 
 import asyncio
 import itertools
@@ -13,6 +13,7 @@ from edge.core.council import Seat, Vote, vote_bytes
 from edge.core.crypto import SecretKey
 from edge.core.messages import CouncilMessage, Exchange, Push, SubjectMessage
 from edge.core.trade import Proposal
+from edge.errors import Unreachable
 from edge.exchange import compose, receive
 from edge.federation_client import Why
 from edge.storage import councils, logs, members, trades
@@ -84,8 +85,8 @@ def _all_but_the_last(view: View) -> Push:
 
 
 async def test_a_nil_vote_in_a_councils_trade_undoes_no_other_write(four: Four) -> None:
-    """B says to A, beside the trade's terms, a vote of its own for no value: nothing that is written
-    with it in one batch may be lost, and nothing but an error of the message's may come of it."""
+    """B says to A, beside the trade's terms, a vote of its own for no value: nothing that others
+    write in the same batch may be lost."""
     known = await accepted(four)
     await four.b.client.exchange(A)
     message = _with_nil_votes(four, known, 1)
@@ -149,7 +150,7 @@ async def test_a_seat_that_had_no_room_hears_of_it_once_it_has(
         full.setattr(trade_council, "UNDECIDED_PER_PAIR_MAX", 0)
         await four.settle_down(three)
     assert not four.c.look(lambda view: councils.is_open(view, known.subject))
-    for minute in range(1, 3 * 24 * 60, 60):
+    for _ in range(1, 3 * 24 * 60, 60):
         four.world.now_ms += 60 * 60_000
         for village in three:
             village.now(trade_escrow.wake)
@@ -196,3 +197,75 @@ async def test_votes_that_are_not_kept_cost_little(
 
 def _nil(network: bytes, subject: bytes, round_: int) -> bytes:
     return vote_bytes(network, subject, round_, "prevote", None)
+
+
+# An answer is lost
+
+
+async def test_what_a_lost_answer_said_is_said_again(four: Four) -> None:
+    """A is dead, and C and D are not joined: B passes on. What B has said in an answer that C never
+    got must not count as told because of what B says after it."""
+    known = await accepted(four)
+    for other in (C, D):
+        await four.b.client.exchange(other)
+    client = four.b.client
+    client._is_running = True  # as in the product: what to say depends on why
+    for other in (C, D):
+        client._peer(other, start=False).task = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+    peer = client._peers[C]
+    peer.failures = 1  # B cannot call C; C calls B
+    four.world.now_ms = known.terms.deadline_minute * 60_000 + councils.ABSENT_AFTER_MS
+    four.b.now(trade_escrow.wake)  # B says that A's hold is absent
+    await client.answer(C, messages.encode(says(four.c, B)))  # and C never gets this
+    peer.failures = await client._try(C, Why.ASKED, 1)  # the line is whole again
+    four.d.now(trade_escrow.wake)
+    await client._try(D, Why.ASKED, 0)  # news for C: D misses it, too
+    for _ in range(3):
+        assert await client._try(C, Why.SOON, 0) == 0
+    for _ in range(3):
+        await four.c.client.exchange(B)
+        assert await client._try(C, Why.DUE, 0) == 0  # heartbeats
+    said = [each.village for each in four.c.look(lambda v: councils.absents(v, known.subject))]
+    there = [each.village for each in four.b.look(lambda v: councils.absents(v, known.subject))]
+    assert said == there
+
+
+async def test_what_a_lost_request_said_is_said_again(
+    four: Four, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can dial C; B tries as ever, and waits. What that request says must not count as told
+    because of an answer that B gives C meanwhile."""
+    known = await accepted(four)
+    for other in (C, D):
+        await four.b.client.exchange(other)
+    client = four.b.client
+    client._is_running = True
+    for other in (C, D):
+        client._peer(other, start=False).task = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+    peer, gone, transport = client._peers[C], asyncio.Event(), four.b.client._transport
+    peer.failures = 1
+    dial = transport.exchange
+
+    async def out_of_reach(village: str, path: str, body: bytes) -> bytes:
+        if village != C:
+            return await dial(village, path, body)
+        await gone.wait()
+        raise Unreachable(f"{village} does not answer")
+
+    monkeypatch.setattr(transport, "exchange", out_of_reach)
+    four.world.now_ms = known.terms.deadline_minute * 60_000 + councils.ABSENT_AFTER_MS
+    four.b.now(trade_escrow.wake)  # B says that A's hold is absent
+    trying = asyncio.create_task(client._try(C, Why.DUE, 1))
+    while not peer.told.whole:
+        await asyncio.sleep(0)
+    four.d.now(trade_escrow.wake)
+    await client._try(D, Why.ASKED, 0)  # news for C
+    await four.c.client.exchange(B)
+    gone.set()
+    peer.failures = await trying
+    for _ in range(3):
+        await four.c.client.exchange(B)
+        peer.failures = await client._try(C, Why.DUE, peer.failures)
+    said = [each.village for each in four.c.look(lambda v: councils.absents(v, known.subject))]
+    there = [each.village for each in four.b.look(lambda v: councils.absents(v, known.subject))]
+    assert set(said) >= set(there)
