@@ -16,7 +16,7 @@ from edge.core.trade import Proposal
 from edge.errors import Unreachable
 from edge.exchange import compose, receive
 from edge.federation_client import Why
-from edge.storage import councils, logs, members, trades
+from edge.storage import councils, logs, members, telling, trades
 from edge.storage.tx import OWN_LOG, View
 from tests.simulation.test_councils import A, B, C, D, Four, accepted, at
 from tests.simulation.world import Village
@@ -269,3 +269,35 @@ async def test_what_a_lost_request_said_is_said_again(
     said = [each.village for each in four.c.look(lambda v: councils.absents(v, known.subject))]
     there = [each.village for each in four.b.look(lambda v: councils.absents(v, known.subject))]
     assert set(said) >= set(there)
+
+
+# Work that grows with all that ever was
+
+
+@pytest.mark.parametrize(
+    "hot",
+    [
+        lambda view: telling.due(view, B, 32),  # in each message and each answer
+        lambda view: councils.first_unproven(view),  # in each message and each answer
+        lambda view: councils.unproven(view),  # for each cosignature that comes, while writing
+        lambda view: trades.count_open(view, neighbour=B, role="from"),  # for each proposal
+    ],
+)
+async def test_what_each_message_asks_looks_at_what_is_open_only(four: Four, hot: Any) -> None:
+    """By the database's plan: each table by an index of what is open, or by its whole key."""
+    plans = []
+
+    class Asking(View):
+        def all(self, sql: str, *values: object) -> list[Any]:
+            plans.extend(self.conn.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall())
+            return super().all(sql, *values)
+
+        def one(self, sql: str, *values: object) -> Any:
+            plans.extend(self.conn.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall())
+            return super().one(sql, *values)
+
+    hot(Asking(four.a.conn))
+    steps = [plan[3] for plan in plans if plan[3].startswith(("SCAN", "SEARCH"))]
+    first = steps[0]
+    assert any(index in first for index in ("told_due", "subject_unproven", "trade_open")), steps
+    assert all("subject=?" in step for step in steps[1:]), steps
