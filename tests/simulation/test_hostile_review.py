@@ -13,7 +13,7 @@ from edge.core.council import Seat, Vote, vote_bytes
 from edge.core.crypto import SecretKey
 from edge.core.messages import CouncilMessage, Exchange, Push, SubjectMessage
 from edge.core.trade import Proposal
-from edge.errors import Unreachable
+from edge.errors import DiskFull, Unreachable
 from edge.exchange import compose, receive
 from edge.federation_client import Why
 from edge.storage import councils, logs, members, telling, trades
@@ -47,9 +47,9 @@ def hear(village: Village, message: Exchange) -> None:
 async def test_statements_on_both_sides_of_a_checkpoint_do_not_stop_the_box(four: Four) -> None:
     """D's log has a hold under its last checkpoint here and a no-hold that was stored after it: no
     trade, no signature of anybody else is needed for that."""
-    terms, *signatures = _made_up(four)
-    hold = records.HoldRecord(1, msgspec.Raw(terms), *signatures, bytes(32), bytes(32))
-    no_hold = records.NoHoldRecord(1, msgspec.Raw(terms), *signatures)
+    terms, ours, theirs = _made_up(four)
+    hold = records.HoldRecord(1, msgspec.Raw(terms), ours, theirs, bytes(32), bytes(32))
+    no_hold = records.NoHoldRecord(1, msgspec.Raw(terms), ours, theirs)
     four.d.now(lambda tx: tx.append(hold))
     hear(four.a, says(four.d, A, have=10**9))  # so that the rest of the message is not looked at
     four.d.now(lambda tx: tx.append(no_hold))
@@ -278,8 +278,8 @@ async def test_what_a_lost_request_said_is_said_again(
     "hot",
     [
         lambda view: telling.due(view, B, 32),  # in each message and each answer
-        lambda view: councils.first_unproven(view),  # in each message and each answer
-        lambda view: councils.unproven(view),  # for each cosignature that comes, while writing
+        councils.first_unproven,  # in each message and each answer
+        councils.unproven,  # for each cosignature that comes, while writing
         lambda view: trades.count_open(view, neighbour=B, role="from"),  # for each proposal
     ],
 )
@@ -301,3 +301,24 @@ async def test_what_each_message_asks_looks_at_what_is_open_only(four: Four, hot
     first = steps[0]
     assert any(index in first for index in ("told_due", "subject_unproven", "trade_open")), steps
     assert all("subject=?" in step for step in steps[1:]), steps
+
+
+# A full disk
+
+
+async def test_a_disk_that_is_full_refuses_writes_and_stops_no_box(
+    four: Four, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the operations page says: the write is refused. The box goes on once there is space."""
+    writer = four.a.runner.writer
+
+    def full() -> DiskFull:
+        four.a.conn.rollback()
+        return DiskFull("the disk is full")
+
+    monkeypatch.setattr(writer, "_commit", full)
+    running = asyncio.create_task(four.a.client.run())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not running.done(), running.exception()
+    running.cancel()
