@@ -256,12 +256,15 @@ class FederationClient:
     def _wake(self, news: Iterable[Urgent]) -> None:
         """Exchange now with those to whom there is something urgent to say, unless they do not
         answer: those are tried again anyway."""
+        woken = set()
         for each in news:
             peer = self._peers.get(each.village)
             if peer is None or peer.failures or peer.told.has(each):
                 continue
             peer.urgent.add(each)
-            peer.wake(Why.URGENT)
+            woken.add(each.village)
+        for village in sorted(woken):  # in one order, whatever that of the news is
+            self._peers[village].wake(Why.URGENT)
 
     def _is_urgent(self, village: str, news: Iterable[Urgent]) -> bool:
         told = self._peer(village, start=False).told

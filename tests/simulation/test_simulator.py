@@ -31,11 +31,11 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_seed_is_the_same_story_in_every_process() -> None:
     """Also where sets have another order."""
-    seeds = (4, 7)
+    seeds = (4, 5)
     elsewhere = subprocess.run(
         [sys.executable, "-m", "tests.simulation"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONHASHSEED": "4242", "SEEDS": "4:8", "SEED": "", "HASHES": "1"},
+        env={**os.environ, "PYTHONHASHSEED": "4242", "SEEDS": "4:6", "SEED": "", "HASHES": "1"},
         capture_output=True,
         text=True,
         check=True,
