@@ -65,7 +65,7 @@ class Subjects(Protocol):
 
     def next_wake(self, view: View) -> int | None: ...
 
-    def wake(self, tx: Tx) -> int | None: ...
+    def wake(self, tx: Tx) -> tuple[int | None, int]: ...
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -89,7 +89,8 @@ class Heard(msgspec.Struct, frozen=True):
     """What taking in a message did. `moved`: it moved a trade; `about`: the trades that moved or of
     which we had not spoken, to be spoken of next; `partial`: it brought a part of a longer log;
     `took`: its sender holds more of ours than it did; `urgent`: as in Said; `unknown`: what to say
-    next of the councils' subjects that it spoke of and that we do not know."""
+    next of the councils' subjects that it spoke of and that we do not know; `news`: something of a
+    council has changed."""
 
     moved: bool = False
     about: tuple[bytes, ...] = ()
@@ -97,6 +98,7 @@ class Heard(msgspec.Struct, frozen=True):
     took: bool = False
     urgent: frozenset[Urgent] = frozenset()
     unknown: tuple[CouncilMessage, ...] = ()
+    news: bool = False
 
 
 def compose(
@@ -197,7 +199,7 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     about = tuple(each for each in heard if each in moved or each not in spoken)
     spoken_next = (*about, *sorted(moved - heard.keys()))
     unknown = tuple(subjects.answer_unknown(tx, message.councils))
-    return Heard(bool(moved), spoken_next, partial, took, frozenset(tx.urgent), unknown)
+    return Heard(bool(moved), spoken_next, partial, took, frozenset(tx.urgent), unknown, tx.news)
 
 
 def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
