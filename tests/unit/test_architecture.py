@@ -27,6 +27,7 @@ LEVELS: Final = (
     ("edge.demo", "edge.asked"),
     ("edge.app",),
     ("edge.web", "edge.transport.routes", "edge.commands", "edge.shown"),
+    ("edge.transport.log_routes",),
     ("edge.after_settlement",),
     ("edge.control", "edge.steward"),
     ("edge.abandon",),

@@ -28,6 +28,7 @@ from edge.core import (
     receipt,
     records,
     registry,
+    tiles,
     trade,
     witness,
 )
@@ -146,6 +147,18 @@ def test_the_checkpoint_and_its_cosignature() -> None:
     public = key(CALIFORNIA).public
     assert checkpoint.verify_cosignature(head, line, CALIFORNIA, public) == NOW_S
     assert checkpoint.cosigned_message(head, NOW_S) == example("cosigned") + b"\n"
+
+
+def test_the_tiles() -> None:
+    paths = [tile.to_path() for tile in tiles.tiles_of(70_000)]
+    assert blocks()["tile-paths"].split("\n") == paths[272:]
+    found = [example(name) for name in LOG]
+    made = {
+        tiles.Tile(0, 0, 7).to_path(): b"".join(map(merkle.leaf_hash, found)),
+        tiles.Tile(tiles.ENTRIES, 0, 7).to_path(): tiles.encode_entries(found),
+    }
+    shown = {path: [len(data), crypto.sha256(data).hex()] for path, data in made.items()}
+    assert parsed("tiles") == shown
 
 
 def test_add_checkpoint_and_its_answer() -> None:
