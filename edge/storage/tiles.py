@@ -4,9 +4,12 @@ Nothing is made in advance: the leaf hashes and tree nodes of a tile are one run
 holds them, so an append writes no tile, and a tile is read without a look at the rest of the log.
 """
 
+from typing import Final
+
 import msgspec
 
-from edge.core import checkpoint, crypto, limits, note, tiles
+from edge.core import checkpoint, crypto, limits, merkle, note, tiles
+from edge.core.log_proof import LogProof
 from edge.core.tiles import ENTRIES, Tile
 from edge.errors import NotFound, UnknownOrigin
 from edge.storage import logs
@@ -31,7 +34,17 @@ def log_of(view: View, origin_hash: str) -> int:
 
 def published(view: View, log: int = OWN_LOG) -> Published:
     """Return what is published of a log. Raises NotFound if nothing is yet."""
-    size = _published_size(view, log)
+    found = newest_cosigned(view, log)
+    if found is None:
+        raise NotFound(_NOTHING)
+    return found
+
+
+def newest_cosigned(view: View, log: int) -> Published | None:
+    """Return the same, None if nothing is published yet."""
+    size = _cosigned_size(view, log)
+    if size is None:
+        return None
     (text,) = view.one("SELECT note FROM checkpoint WHERE log = ? AND size = ?", log, size)
     lines = view.all(
         "SELECT line FROM cosignature WHERE log = ? AND size = ? ORDER BY village LIMIT ?",
@@ -41,6 +54,14 @@ def published(view: View, log: int = OWN_LOG) -> Published:
     )
     cosignatures = [note.NoteSignature.from_text(line) for (line,) in lines]
     return Published(size, checkpoint.with_signatures(text, cosignatures))
+
+
+def prove(view: View, log: int, index: int, against: Published) -> LogProof:
+    """Return the proof that record `index`, which goes with it, is in a checkpoint's log. Requires
+    index < against.size."""
+    nodes = logs.read_nodes(view, log, merkle.nodes_for_inclusion(index, against.size))
+    hashes = merkle.inclusion_proof(index, against.size, nodes)
+    return LogProof(index, tuple(hashes), against.signed, logs.record_at(view, log, index))
 
 
 def read_hashes(view: View, log: int, tile: Tile) -> bytes:
@@ -80,12 +101,16 @@ def read_entries(view: View, log: int, tile: Tile, done: int, bytes_max: int) ->
 
 
 def _check_published(view: View, log: int, tile: Tile) -> None:
-    if not tile.is_in(_published_size(view, log)):
+    size = _cosigned_size(view, log)
+    if size is None:
+        raise NotFound(_NOTHING)
+    if not tile.is_in(size):
         raise NotFound("the published log has no such tile, or not all of it yet")
 
 
-def _published_size(view: View, log: int) -> int:
-    row = view.one("SELECT max(size) FROM cosignature WHERE log = ?", log)
-    if row[0] is None:
-        raise NotFound("no other village has cosigned this log yet: nothing of it is published")
-    return int(row[0])
+def _cosigned_size(view: View, log: int) -> int | None:
+    size: int | None = view.one("SELECT max(size) FROM cosignature WHERE log = ?", log)[0]
+    return size
+
+
+_NOTHING: Final = "no other village has cosigned this log yet: nothing of it is published"

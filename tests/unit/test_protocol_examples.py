@@ -22,6 +22,7 @@ from edge.core import (
     invitation,
     limits,
     listing,
+    log_proof,
     merkle,
     messages,
     note,
@@ -159,6 +160,17 @@ def test_the_tiles() -> None:
     }
     shown = {path: [len(data), crypto.sha256(data).hex()] for path, data in made.items()}
     assert parsed("tiles") == shown
+
+
+def test_the_proof_of_a_record() -> None:
+    proof = log_proof.LogProof.from_text(blocks()["log-proof"] + "\n")
+    assert (proof.index, proof.extra) == (1, example(LOG[1]))
+    log, witness = (
+        note.VerifierKey(village, note.ED25519, key(village).public)
+        for village in (MISSOURI, CALIFORNIA)
+    )
+    proven = log_proof.verify(proof, example(LOG[1]), log, [witness])
+    assert (proven.head.size, proven.cosigned) == (7, ((CALIFORNIA, NOW_S),))
 
 
 def test_add_checkpoint_and_its_answer() -> None:
