@@ -10,54 +10,34 @@ from edge.core import checkpoint, crypto, limits, merkle, messages, note, tiles
 from edge.core.checkpoint import Checkpoint
 from edge.core.tiles import ENTRIES, WIDTH, Tile
 from edge.errors import NotFound, UnknownOrigin
-from edge.storage import database, logs
+from edge.storage import logs
 from edge.storage import tiles as kept
-from edge.storage.tx import OWN_LOG, View, insert_nodes, position
+from edge.storage.tx import OWN_LOG, View, position
+from tests.storage.long_log import (
+    COSIGNED_S,
+    KEY,
+    ORIGIN,
+    WITNESS,
+    cosign,
+    key_of,
+    long_log,
+    record,
+)
 from tests.storage.villages import Village, every_record_kind, neighbours_with_goods, sync
 
-ORIGIN = "ose-missouri-001"
-KEY = crypto.SecretKey(bytes(32))
 SIZE = 70_000  # C2SP's own example
 COPY = 1
-
-
-def record(number: int) -> bytes:
-    return b"record %d" % number * (number % 3)
-
-
-def leaf(number: int) -> bytes:
-    return merkle.leaf_hash(record(number))
 
 
 @pytest.fixture(scope="module")
 def log() -> Iterator[View]:
     """An own log of 70,000 records, published, and 300 records after them, which are not."""
-    conn = sqlite3.connect(":memory:", isolation_level=None)
-    database.migrate(conn)
-    view, size = View(conn), SIZE + 300
-    conn.execute("INSERT INTO log (id, village, public_key) VALUES (0, ?, ?)", (ORIGIN, KEY.public))
-    leaves = [leaf(number) for number in range(size)]
-    conn.execute("BEGIN")
-    conn.executemany(
-        "INSERT INTO entry (position, leaf, record) VALUES (?, ?, ?)",
-        [(position(OWN_LOG, 0, i), found, record(i)) for i, found in enumerate(leaves)],
-    )
-    insert_nodes(view, OWN_LOG, merkle.extend(0, [], leaves)[1])
-    for signed in (7, SIZE, size):
-        head = Checkpoint(ORIGIN, signed, logs.root_of(view, OWN_LOG, signed))
-        text = checkpoint.sign_checkpoint(head, KEY)
-        conn.execute("INSERT INTO checkpoint VALUES (0, ?, ?, ?)", (signed, head.root, text))
-        if signed < size:
-            cosign(view, head, "ose-ohio-001")
-    conn.execute("COMMIT")
-    yield view
-    conn.close()
+    with long_log(SIZE + 300, (7, SIZE)) as view:
+        yield view
 
 
-def cosign(view: View, head: Checkpoint, village: str) -> None:
-    key = crypto.SecretKey(crypto.sha256(village.encode()))
-    line = checkpoint.cosign(head, village, key, 1_760_000_000).to_text()
-    view.conn.execute("INSERT INTO cosignature VALUES (0, ?, ?, ?)", (head.size, village, line))
+def leaf(number: int) -> bytes:
+    return merkle.leaf_hash(record(number))
 
 
 def read(view: View, tile: Tile, log: int = OWN_LOG) -> bytes:
@@ -144,8 +124,8 @@ def test_the_checkpoint_is_the_newest_that_is_cosigned(log: View) -> None:
     head = checkpoint.open_checkpoint(found.signed, ORIGIN, KEY.public)
     assert (head.size, head.root) == (SIZE, logs.root_of(log, OWN_LOG, SIZE))
     _, line = note.Note.from_text(found.signed).signatures
-    public = crypto.SecretKey(crypto.sha256(b"ose-ohio-001")).public
-    assert checkpoint.verify_cosignature(head, line, "ose-ohio-001", public) == 1_760_000_000
+    public = key_of(WITNESS).public
+    assert checkpoint.verify_cosignature(head, line, WITNESS, public) == COSIGNED_S
 
 
 def test_a_checkpoint_has_as_many_cosignatures_as_a_note_may() -> None:
