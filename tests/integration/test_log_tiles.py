@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import gzip
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import pytest
+import yarl
 
 from edge import control
 from edge.core import checkpoint, crypto, merkle, messages, note, records, tiles
@@ -18,7 +21,7 @@ from edge.core.tiles import ENTRIES, WIDTH, Tile
 from edge.storage import logs
 from edge.storage import tiles as kept
 from edge.storage.tx import OWN_LOG, Tx
-from edge.transport import log_routes
+from edge.transport import log_routes, tls
 from edge.transport.log_routes import FOR_EVER, PART_BYTES
 from tests.integration.boxes import until
 from tests.integration.served import Answered, Served, call, served
@@ -156,6 +159,33 @@ async def test_no_such_tile(box: Served, path: str, status: int, slug: str) -> N
     assert (answer.status, answer.slug) == (status, slug)
     assert len(answer.body) < 1_000
     assert "cache-control" not in answer.headers
+
+
+async def test_any_target_is_answered(box: Served) -> None:
+    """Good targets with a piece changed: each gets a tile, or a refusal of one of three kinds."""
+    rng = random.Random(7)
+    origin = crypto.sha256(BOX.encode()).hex()
+    good = [each.to_path() for each in (*tiles.tiles_of(SIZE), Tile(ENTRIES, 0), Tile(1, 0, 1))]
+    targets = [f"{prefix}/{path}" for path in good for prefix in ("", f"/{origin}")]
+    targets += ["/checkpoint", f"/{origin}/checkpoint"]
+    pieces = [*"0123456789x/.p%?#&=+-_~", "%2f", "%00", "..", "//", "entries", "a" * 99]
+    seen = set()
+    async with aiohttp.ClientSession() as session:
+        for _ in range(600):
+            target = rng.choice(targets)
+            for _ in range(rng.randrange(3)):
+                place = rng.randrange(len(target))
+                target = target[:place] + rng.choice(pieces) + target[place + rng.randrange(3) :]
+            url = yarl.URL(f"https://{box.endpoint.addresses[0]}/{target[1:]}", encoded=True)
+            async with session.get(url, ssl=tls.SpkiPin(box.endpoint.pin)) as answer:
+                body = await answer.read()
+            found = Answered(answer.status, answer.content_type, {}, body)
+            seen.add(found.status)
+            if found.status != 200:
+                named = found.problem["type"].rpartition(":")[2]
+                assert named in ("malformed", "not-found", "unknown-origin", "blank"), target
+                assert found.status in (400, 404) and len(body) < 1_000, target
+    assert seen == {200, 400, 404}
 
 
 async def get_raw(box: Served, target: str, *lines: str) -> Answered:
