@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import asked, control, shown
-from edge.core import limits, log_proof, note
+from edge.core import log_proof, note
 from edge.core.log_proof import LogProof, Proven
 from edge.core.note import VerifierKey
 from edge.errors import InvalidInput, Malformed
@@ -113,16 +113,10 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield f"  log       {answer['log']}, record {answer['index']} of {answer['size']}"
     yield f"  root      {answer['root']}"
     for village, second in answer["cosigned"].items():
-        yield f"  cosigned  by {village}, {_when(second)}"
+        yield f"  cosigned  by {village}, {shown.when(second)}"
     if not answer["cosigned"]:
         yield "  cosigned  not checked: without --witness it is the log's own word alone"
     if answer["unchecked"]:
         names = shown.one_line(", ".join(answer["unchecked"]))
         yield f"            signatures that nobody checked: {names}"
     yield f"  record    {shown.one_line(answer['record'])}"
-
-
-def _when(second: int) -> str:
-    """Return when somebody says that it was: any second up to 2^63."""
-    is_shown = second <= limits.DEADLINE_MINUTE_MAX * 60
-    return shown.when(second) if is_shown else f"{second} s after 1970"
