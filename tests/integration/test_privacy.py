@@ -237,7 +237,7 @@ async def public_bytes(planted: Planted) -> AsyncIterator[tuple[str, bytes]]:
             if path.is_file() and not path.name.startswith(app.LEDGER):
                 yield f"{box.village}: file {path.name}", path.read_bytes()
         yield f"{box.village}: log", box.log.read_bytes()
-        for command in (
+        commands: tuple[control.AnyCommand, ...] = (
             control.ExportRegistry(),
             control.ExportTrades(),
             control.ExportReceipt(planted.settled),
@@ -245,7 +245,8 @@ async def public_bytes(planted: Planted) -> AsyncIterator[tuple[str, bytes]]:
             control.Status(),
             control.PeerList(),
             control.PeerInvite(),
-        ):
+        )
+        for command in commands:
             shown = await box.ask(command)
             text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
             yield f"{box.village}: {type(command).__name__}", text.encode()
@@ -261,8 +262,8 @@ async def answers_to_strangers(box: RealBox) -> AsyncIterator[tuple[str, bytes]]
     assert villages.status == 200
     yield "villages", villages.body + repr(villages.headers).encode()
     for village in (MISSOURI, CALIFORNIA):
-        async for what, answer in log_by_tiles(there, village):
-            yield f"{what} of {village}", answer
+        async for what, served in log_by_tiles(there, village):
+            yield f"{what} of {village}", served
     body = messages.encode(exchange_of("ose-texas-001", bytes(32)))
     mission = {"trade_id": "t", "from_village": MISSOURI, "to_village": CALIFORNIA}
     for path, sent in (

@@ -1,19 +1,25 @@
 """A long log of small records for tests, in a database in memory."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from edge.core import checkpoint, crypto, merkle
 from edge.core.checkpoint import Checkpoint
 from edge.storage import database, logs
-from edge.storage.tx import OWN_LOG, View, insert_nodes, position
+from edge.storage.tx import OWN_LOG, Head, View, insert_nodes, position
 
 ORIGIN: Final = "ose-missouri-001"
 KEY: Final = crypto.SecretKey(bytes(32))
 WITNESS: Final = "ose-ohio-001"
 COSIGNED_S: Final = 1_760_000_000
+CHUNK: Final = 10_000
+
+
+def record(number: int) -> bytes:
+    """Return a record; each third one is empty."""
+    return b"record %d" % number * (number % 3)
 
 
 @contextmanager
@@ -22,28 +28,37 @@ def long_log(size: int, cosigned: Sequence[int]) -> Iterator[View]:
     conn = sqlite3.connect(":memory:", isolation_level=None)
     database.migrate(conn)
     view = View(conn)
-    conn.execute("INSERT INTO log (id, village, public_key) VALUES (0, ?, ?)", (ORIGIN, KEY.public))
-    leaves = [merkle.leaf_hash(record(number)) for number in range(size)]
-    conn.execute("BEGIN")
-    conn.executemany(
-        "INSERT INTO entry (position, leaf, record) VALUES (?, ?, ?)",
-        [(position(OWN_LOG, 0, i), leaf, record(i)) for i, leaf in enumerate(leaves)],
-    )
-    insert_nodes(view, OWN_LOG, merkle.extend(0, [], leaves)[1])
-    for signed in {*cosigned, size}:
-        head = Checkpoint(ORIGIN, signed, logs.root_of(view, OWN_LOG, signed))
-        text = checkpoint.sign_checkpoint(head, KEY)
-        conn.execute("INSERT INTO checkpoint VALUES (0, ?, ?, ?)", (signed, head.root, text))
+    begin(view)
+    for signed in sorted({*cosigned, size}):
+        grow(view, signed)
         if signed in cosigned:
-            cosign(view, head, WITNESS)
-    conn.execute("COMMIT")
+            cosign(view, Checkpoint(ORIGIN, signed, logs.root_of(view, OWN_LOG, signed)), WITNESS)
     yield view
     conn.close()
 
 
-def record(number: int) -> bytes:
-    """Return a record; each third one is empty."""
-    return b"record %d" % number * (number % 3)
+def begin(view: View) -> None:
+    view.conn.execute("INSERT INTO log VALUES (0, ?, ?)", (ORIGIN, KEY.public))
+
+
+def grow(view: View, size: int, make: Callable[[int], bytes] = record) -> None:
+    """Append records up to `size` of them, and sign that checkpoint."""
+    head = logs.head_of(view, OWN_LOG)
+    view.conn.execute("BEGIN")
+    for start in range(head.size, size, CHUNK):
+        end = min(start + CHUNK, size)
+        made = [make(number) for number in range(start, end)]
+        leaves = [merkle.leaf_hash(each) for each in made]
+        edge, nodes = merkle.extend(start, head.edge, leaves)
+        head = Head(end, tuple(edge))
+        view.conn.executemany(
+            "INSERT INTO entry (position, leaf, record) VALUES (?, ?, ?)",
+            [(position(OWN_LOG, 0, start + i), leaf, made[i]) for i, leaf in enumerate(leaves)],
+        )
+        insert_nodes(view, OWN_LOG, nodes)
+    text = checkpoint.sign_checkpoint(Checkpoint(ORIGIN, size, head.root), KEY)
+    view.conn.execute("INSERT INTO checkpoint VALUES (0, ?, ?, ?)", (size, head.root, text))
+    view.conn.execute("COMMIT")
 
 
 def key_of(village: str) -> crypto.SecretKey:
