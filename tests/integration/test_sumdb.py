@@ -5,8 +5,10 @@
 
 import json
 import os
+import random
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +19,9 @@ from edge.core import checkpoint, merkle, note, tiles
 from edge.core.checkpoint import Checkpoint
 from edge.core.log_proof import LogProof
 from edge.core.note import VerifierKey
-from edge.core.tiles import ENTRIES, WIDTH, Tile
+from edge.core.tiles import ENTRIES, LEVEL_MAX, WIDTH, Tile
 from edge.core.witness import AddCheckpoint
-from edge.errors import BadSignature, Malformed
+from edge.errors import BadProof, BadSignature, Malformed
 from edge.storage import logs
 from edge.storage import tiles as kept
 from edge.storage.tx import OWN_LOG, View
@@ -220,7 +222,109 @@ def test_go_accepts_our_consistency_proofs(go: Go, log: View) -> None:
     assert all(go("trees", asked=wrong))
 
 
+def mutated(rng: random.Random, hashes: list[bytes]) -> list[bytes]:
+    """Return a proof with something wrong, or as it was."""
+    found = list(hashes)
+    match rng.randrange(6):
+        case 0 if found:
+            found.pop(rng.randrange(len(found)))
+        case 1:
+            found.insert(rng.randrange(len(found) + 1), rng.randbytes(32))
+        case 2 if found:
+            found.insert(rng.randrange(len(found) + 1), rng.choice(found))
+        case 3 if found:
+            found[rng.randrange(len(found))] = rng.randbytes(32)
+        case 4:
+            found.reverse()
+    return found
+
+
+def holds(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except BadProof:
+        return False
+    return True
+
+
+def test_go_and_we_agree_on_any_inclusion_proof(go: Go, log: View) -> None:
+    rng = random.Random(1)
+    asked, ours = [], []
+    for _ in range(3_000):
+        size = rng.randrange(1, 40)
+        index, root = rng.randrange(size), logs.root_of(log, OWN_LOG, size)
+        nodes = logs.read_nodes(log, OWN_LOG, merkle.nodes_for_inclusion(index, size))
+        proof = mutated(rng, merkle.inclusion_proof(index, size, nodes))
+        index = rng.choice([index, index, rng.randrange(-1, size + 2)])
+        size = rng.choice([size, size, size + rng.randrange(-1, 3)])
+        data = record(rng.choice([index, index, 7]))
+        leaf = merkle.leaf_hash(data)
+        ours.append(holds(partial(merkle.verify_inclusion, index, size, leaf, proof, root)))
+        asked.append(
+            {
+                "size": size,
+                "root": note.to_base64(root),
+                "index": index,
+                "record": note.to_base64(data),
+                "hashes": [note.to_base64(each) for each in proof],
+            }
+        )
+    assert [not each for each in go("records", asked=asked)] == ours
+    assert 200 < sum(ours) < 2_800
+
+
+def test_go_and_we_agree_on_any_consistency_proof(go: Go, log: View) -> None:
+    rng = random.Random(2)
+    asked, ours = [], []
+    for _ in range(3_000):
+        new = rng.randrange(1, 40)
+        old = rng.randrange(1, new + 1)
+        roots = logs.root_of(log, OWN_LOG, old), logs.root_of(log, OWN_LOG, new)
+        nodes = logs.read_nodes(log, OWN_LOG, merkle.nodes_for_consistency(old, new))
+        proof = mutated(rng, merkle.consistency_proof(old, new, nodes))
+        old = rng.choice([old, old, max(1, old + rng.randrange(-2, 3))])
+        new = rng.choice([new, new, new + rng.randrange(-2, 3)])
+        roots = rng.choice([roots, roots, roots[::-1], (rng.randbytes(32), roots[1])])
+        ours.append(holds(partial(merkle.verify_consistency, old, new, proof, *roots)))
+        asked.append(
+            {
+                "old": old,
+                "old_root": note.to_base64(roots[0]),
+                "new": new,
+                "new_root": note.to_base64(roots[1]),
+                "hashes": [note.to_base64(each) for each in proof],
+            }
+        )
+    assert [not each for each in go("trees", asked=asked)] == ours
+    assert 200 < sum(ours) < 2_800
+
+
 # Tiles
+
+
+def test_go_and_we_read_the_same_paths(go: Go) -> None:
+    rng = random.Random(3)
+    pieces = ["", *"0123456789x/.p-+ ", "/x001", ".p/", "entries", "256", "00"]
+    paths = []
+    for _ in range(4_000):
+        level = rng.choice([ENTRIES, 0, 1, 7, 63])
+        index = rng.choice([0, 7, 999, 1_000, 1_234_067, 10**9 + 1, 10**15])
+        path = Tile(level, index, rng.choice([1, 17, 255, 256])).to_path()
+        for _ in range(rng.randrange(3)):
+            place = rng.randrange(len("tile/"), len(path) + 1)
+            path = path[:place] + rng.choice(pieces) + path[place + rng.randrange(2) :]
+        paths.append(path)
+    ours: list[list[int]] = []
+    for path in paths:
+        try:
+            ours.append(list(Tile.from_path(path)))
+        except Malformed:
+            ours.append([])
+    theirs = go("paths", asked=paths)
+    theirs = [each if each and each[0] <= LEVEL_MAX else [] for each in theirs]  # C2SP's bound
+    differ = [each for each in zip(paths, ours, theirs, strict=True) if each[1] != each[2]]
+    assert differ == []
+    assert 1_000 < sum(bool(each) for each in ours) < 3_500
 
 
 async def test_go_audits_a_box(go: Go, tmp_path: Path) -> None:

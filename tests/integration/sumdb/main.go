@@ -18,7 +18,7 @@ import (
 
 func main() {
 	commands := map[string]func() (interface{}, error){
-		"open": open, "sign": sign, "records": records, "trees": trees, "log": log,
+		"open": open, "sign": sign, "records": records, "trees": trees, "paths": paths, "log": log,
 	}
 	answer, err := commands[os.Args[1]]()
 	if err != nil {
@@ -145,6 +145,27 @@ func trees() (interface{}, error) {
 			hashes(each.Hashes), each.New, hash(each.NewRoot), each.Old, hash(each.OldRoot),
 		)
 		answers = append(answers, said(err))
+	}
+	return answers, nil
+}
+
+// paths asks tlog.ParseTilePath of each path of a tile; the answer is level, index and width, or
+// nothing for a path that is none.
+func paths() (interface{}, error) {
+	var asked []string
+	if err := input(&asked); err != nil {
+		return nil, err
+	}
+	answers := [][]int64{}
+	for _, path := range asked {
+		path = strings.Replace(path, "tile/", "tile/8/", 1)
+		path = strings.Replace(path, "tile/8/entries/", "tile/8/data/", 1)
+		tile, err := tlog.ParseTilePath(path)
+		if err != nil {
+			answers = append(answers, []int64{})
+			continue
+		}
+		answers = append(answers, []int64{int64(tile.L), tile.N, int64(tile.W)})
 	}
 	return answers, nil
 }
