@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge import app
 from edge.config import load
@@ -182,6 +184,26 @@ def test_flags_of_a_proof_are_for_proofs(tmp_path: Path, key: str) -> None:
     path = tmp_path / "receipt"
     path.write_text("{}")
     assert_refused(quick("verify", path, "--log", key), 2, "--log")
+
+
+@given(st.data())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_file_is_a_proof_or_refused(
+    file: Path, key: str, tmp_path: Path, data: st.DataObject
+) -> None:
+    """What is read is a value or one line: a good file with a piece changed, or no proof at all."""
+    good = file.read_bytes()
+    start = data.draw(st.integers(0, len(good)))
+    end = data.draw(st.integers(start, min(start + 40, len(good))))
+    body = good[:start] + data.draw(st.binary(max_size=8)) + good[end:]
+    other = tmp_path / "any"
+    other.write_bytes(data.draw(st.sampled_from([body, f"{HEADER}\n".encode() + body[:99]])))
+    done = quick("verify", other, "--log", key)
+    if done.code:
+        assert_refused(done, done.code)
+        assert done.code in (1, 2)
+    else:
+        assert json.loads(LogProof.from_text(other.read_text("utf-8")).extra or b"")
 
 
 async def test_a_neighbours_record_is_proved_by_the_copy(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge import desk
 from edge.core import checkpoint, crypto, limits, merkle, messages, note, tiles
@@ -210,6 +212,37 @@ def test_an_append_changes_no_tile_and_writes_only_the_right_edge() -> None:
     assert new == {position(OWN_LOG, *each) for each in complete} | {
         position(OWN_LOG, 0, i) for i in range(size, after)
     }
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.booleans()), min_size=1, max_size=6), st.data())
+def test_whatever_was_appended_and_cosigned(
+    steps: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    """Each tile is the leaves' own tree up to the last cosigned size, and nothing after it is."""
+    size, sizes = 0, dict[int, bool]()
+    for count, is_cosigned in steps:
+        size += count
+        sizes[size] = is_cosigned
+    cosigned = [each for each, is_cosigned in sizes.items() if is_cosigned]
+    with long_log(size, cosigned) as view:
+        found = kept.newest_cosigned(view, OWN_LOG)
+        assert (found.size if found else 0) == max(cosigned, default=0)
+        size = max(cosigned, default=0)
+        leaves = [leaf(number) for number in range(size)]
+        of_level = [leaves]
+        while len(of_level[-1]) >= WIDTH:
+            below = of_level[-1]
+            ends = range(WIDTH, len(below) + 1, WIDTH)
+            of_level.append([root_of_full(below[end - WIDTH : end]) for end in ends])
+        level = data.draw(st.integers(0, 2))
+        tile = Tile(level, data.draw(st.integers(0, 7)), data.draw(st.integers(1, WIDTH)))
+        items = of_level[level] if level < len(of_level) else []
+        wanted = items[tile.index * WIDTH :][: tile.width]
+        if len(wanted) == tile.width:
+            assert tiles.decode_hashes(read(view, tile), tile.width) == wanted
+        else:
+            with pytest.raises(NotFound):
+                read(view, tile)
 
 
 def test_a_tile_costs_the_same_in_a_log_of_any_length(log: View) -> None:
