@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from edge import asked, control, shown
+from edge.appliance.clock import Clock
 from edge.core import log_proof, note
 from edge.core.log_proof import LogProof, Proven
 from edge.core.note import VerifierKey
 from edge.errors import InvalidInput, Malformed
 
+AHEAD_S_MAX = 86_400  # a clock that is further off is worth a word; no proof fails by a clock
 KEY_HELP = "as `status --json` shows it there: verifier_key"
 
 
@@ -112,8 +114,11 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield "The proof holds."
     yield f"  log       {answer['log']}, record {answer['index']} of {answer['size']}"
     yield f"  root      {answer['root']}"
+    now_s = Clock().now_s()
     for village, second in answer["cosigned"].items():
-        yield f"  cosigned  by {village}, {shown.when(second)}"
+        is_ahead = second > now_s + AHEAD_S_MAX
+        late = ": by this machine's clock that is still to come" if is_ahead else ""
+        yield f"  cosigned  by {village}, {shown.when(second)}{late}"
     if not answer["cosigned"]:
         yield "  cosigned  not checked: without --witness it is the log's own word alone"
     if answer["unchecked"]:

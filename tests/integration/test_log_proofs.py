@@ -97,7 +97,7 @@ def test_verify_needs_no_village(file: Path, key: str, home: Path, tmp_path: Pat
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[:2] == ["The proof holds.", f"  log       {MISSOURI}, record 2 of 3"]
-    assert f"  cosigned  by {OHIO}, 2025-10-09 08:53:20 UTC" in lines
+    assert f"  cosigned  by {OHIO}, 2025-10-09 08:53:20 UTC" in lines, "and no word of a clock"
     assert f"            signatures that nobody checked: {TEXAS}" in lines
     assert lines[-1].startswith('  record    {"kind":"sealed",')
 
@@ -176,7 +176,8 @@ def test_a_cosignature_from_the_future_is_shown_as_it_is(
     path = tmp_path / "proof"
     assert quick("export", "proof", "3", "--dir", home, "--output", path).code == 0
     line = ("verify", path, "--log", key, "--witness", vkey(OHIO))
-    assert f"by {OHIO}, {FAR_S} s after 1970" in quick(*line).out
+    said = "by this machine's clock that is still to come"
+    assert f"by {OHIO}, {FAR_S} s after 1970: {said}" in quick(*line).out
     assert answer(*line)["cosigned"] == {OHIO: FAR_S}
 
 
