@@ -10,8 +10,8 @@ from edge import (
     abandon,
     after_settlement,
     desk,
+    exports,
     market,
-    misbehaviour,
     peering,
     standing,
     steward,
@@ -25,9 +25,7 @@ from edge.control import (
     AssetApprove,
     Consume,
     Declare,
-    ExportMisbehaviour,
     ExportReceipt,
-    ExportRegistry,
     ExportTrades,
     ImportRegistry,
     Issue,
@@ -123,15 +121,11 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
 
 def _export(view: View, command: AnyCommand) -> object:
     match command:
-        case ExportRegistry():
-            return registry.encode_list(peering.listed(view)).decode()
         case ExportTrades():
             return [trade_public(found) for found in trades.everyone(view, limit=100_000)]
-        case ExportMisbehaviour():
-            return misbehaviour.export(view).decode()
         case ExportReceipt():
             return receipt.encode(_receipt(view, command.trade)).decode()
-    raise AssertionError(f"no arm for {type(command).__name__}")
+    return exports.of(view, command)
 
 
 def swap_shown(view: View, found: Swap) -> dict[str, object]:

@@ -191,6 +191,15 @@ class ExportMisbehaviour(Command, frozen=True, tag="export misbehaviour"):
     pass
 
 
+class ExportProof(Command, frozen=True, tag="export proof"):
+    """Of record `index` of a neighbour's log, or with an empty `village` of the own; `unwitnessed`:
+    also by a checkpoint that no other village has cosigned."""
+
+    index: Annotated[int, msgspec.Meta(ge=-limits.COUNTER_MINOR_MAX, le=limits.COUNTER_MINOR_MAX)]
+    village: str = ""
+    unwitnessed: bool = False
+
+
 class ImportRegistry(Command, frozen=True, tag="import registry"):
     file: str
 
@@ -225,6 +234,7 @@ AnyCommand = (
     | ExportTrades
     | ExportReceipt
     | ExportMisbehaviour
+    | ExportProof
     | ImportRegistry
 )
 _decoder: "msgspec.json.Decoder[AnyCommand]" = msgspec.json.Decoder(AnyCommand)

@@ -95,12 +95,19 @@ def verify_cosignature(
         raise BadSignature(f"not a cosignature of {name}")
     if len(signature.payload) != _TIMESTAMP.size + crypto.SIGNATURE_BYTES:
         raise BadSignature("a cosignature is a time and a signature")
-    timestamp_s: int = _TIMESTAMP.unpack_from(signature.payload)[0]
+    timestamp_s = cosigned_s(signature)
     if timestamp_s > TIMESTAMP_S_MAX:
         raise BadSignature("the time of a cosignature is out of bounds")
     message = cosigned_message(checkpoint, timestamp_s)
     if not crypto.verify(public, message, signature.payload[_TIMESTAMP.size :]):
         raise BadSignature(f"the cosignature of {name} fails")
+    return timestamp_s
+
+
+def cosigned_s(signature: note.NoteSignature) -> int:
+    """Return the time, in Unix seconds, that a cosignature says it was made at: its signer's word,
+    any number of 64 bits. Requires a cosignature's length."""
+    timestamp_s: int = _TIMESTAMP.unpack_from(signature.payload)[0]
     return timestamp_s
 
 

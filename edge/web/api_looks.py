@@ -197,7 +197,13 @@ def status(view: View, call: Call[types.NoQuery]) -> steward_types.BoxStatus:
         disk=found.disk,
         clock=found.clock,
         log=steward_types.LogShown(
-            log.size, log.root, log.time * 1000, log.cosigned_size, log.cosigned_by, log.cosigners
+            log.size,
+            log.root,
+            log.time * 1000,
+            log.cosigned_size,
+            log.cosigned_by,
+            log.cosigners,
+            {village: second * 1000 for village, second in log.cosigned_times.items()},
         ),
         neighbours=[
             steward_types.Contact(

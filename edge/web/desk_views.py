@@ -23,8 +23,8 @@ SOURCES: Final = {"register": "offered itself", "import": "from a registry file"
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """`cosigned`: each neighbour, and how much of the log it has cosigned. `first_steps`: what a
-    new village still has to do, of `members`, `issue` and `neighbours`."""
+    """`cosigned`: each neighbour, how much of the log it has cosigned, and when. `first_steps`:
+    what a new village still has to do, of `members`, `issue` and `neighbours`."""
 
     health: Health
     disk: str
@@ -100,7 +100,7 @@ def overview(view: View, health: Health, now_ms: int) -> Overview:
         views.local_time(now_ms),
         views.local_time(health.log.time * 1000),
         [
-            (village, _cosigned(size, health.log.size))
+            (village, _cosigned(size, health.log.size, health.log.cosigned_times[village]))
             for village, size in health.log.cosigners.items()
         ],
         len(members.everyone(view)),
@@ -186,10 +186,11 @@ def _treasury(view: View) -> list[str]:
     return [_amount(view, code, has.balance) for code, has in balances if has.balance]
 
 
-def _cosigned(size: int, of: int) -> str:
+def _cosigned(size: int, of: int, second: int) -> str:
     if not size:
         return "nothing yet"
-    return "all of it" if size == of else f"its first {size} records"
+    part = "all of it" if size == of else f"its first {size} records"
+    return f"{part}, {views.local_time(second * 1000).text}"
 
 
 def _neighbour(

@@ -23,11 +23,12 @@ ROOT: Final = Path(__file__).parents[2]
 LEVELS: Final = (
     ("edge.__main__",),
     ("edge.cli",),
-    ("edge.cli_trades",),
+    ("edge.cli_proofs", "edge.cli_trades"),
     ("edge.demo", "edge.asked"),
     ("edge.app",),
     ("edge.web", "edge.transport.routes", "edge.commands", "edge.shown"),
-    ("edge.after_settlement",),
+    ("edge.transport.log_routes",),
+    ("edge.after_settlement", "edge.exports"),
     ("edge.control", "edge.steward"),
     ("edge.abandon",),
     (
