@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from edge import misbehaviour
 from edge.core import limits, messages, registry, trade
 from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
 from edge.errors import ForkedLog, Malformed, UnknownVillage
-from edge.storage import allowance, councils, facts, listings, logs, neighbours
+from edge.storage import allowance, councils, facts, freshness, listings, logs, neighbours
 from edge.storage.neighbours import Neighbour
 from edge.storage.telling import SaidOf
 from edge.storage.tx import OWN_LOG, Tx, Urgent, View
@@ -131,7 +132,7 @@ def compose(
         entry_stamp_ms=neighbour.entry.stamp_ms,
         entry=own if own.stamp_ms > neighbour.knows_entry_ms else None,
         push=push,
-        cosignature=logs.cosignature_for(view, neighbour.log, own.village_id),
+        cosignature=freshness.cosignature_for(view, neighbour.log, own.village_id),
         subjects=tuple(each for each, _ in spoken),
         listings_have=neighbour.listings_have,
         listings=listed,
@@ -139,6 +140,7 @@ def compose(
         number=number,
         heard=heard,
         misbehaviour=misbehaviour.speak(view, village),
+        cosigned=(freshness.passed_on(view, village) if ways.is_whole or spoken else ()) or UNSET,
     )
     has_records = push is not None and bool(push.records)
     return Said(
@@ -173,6 +175,8 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     more_listed = bool(message.listings) and _keep_listings(tx, neighbour, message)
     partial, stated = _take_push(tx, neighbour, message.push)
     partial |= more_listed
+    freshness.renew(tx, neighbour.log)
+    freshness.take_in(tx, neighbour, message.cosigned or ())
     took = message.have > neighbour.has_size or message.listings_have > neighbour.knows_listings
     if said is not None:
         subjects.told_council(tx, neighbour.village, said.councils)
@@ -211,7 +215,11 @@ def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
 def _keep_cosignature(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
     """Keep the neighbour's cosignature on our log; tell whether it was new."""
     line = message.cosignature
-    return line is not None and logs.keep_cosignature(tx, neighbour.village, neighbour.key, line)
+    if line is None:
+        return False
+    is_new = logs.keep_cosignature(tx, neighbour.village, neighbour.key, line)
+    freshness.keep_own(tx, neighbour.village, line)
+    return is_new
 
 
 def _take_push(

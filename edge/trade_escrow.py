@@ -6,7 +6,7 @@ from them by `core.trade.next_action`, so the first message, a retry and a resta
 
 from collections.abc import Iterable, Sequence
 
-from edge import trade_council, trade_delivery, trade_receipt, trade_terms
+from edge import trade_council, trade_delivery, trade_receipt, trade_seats, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
 from edge.core.council import Certificate, Seat
@@ -91,7 +91,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
         raise WrongState("the trade's deadline has passed", trade_status=known.status)
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
-    trade_council.check_seats(tx, known.terms)
+    trade_seats.check(tx, known.terms)
     trade_delivery.check_refund(tx, known.terms, member.id)
     _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
@@ -470,7 +470,7 @@ def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
     if neighbour.trouble:
         return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
     try:
-        trade_council.check_seats(tx, known.terms)
+        trade_seats.check(tx, known.terms)
         trade_delivery.check_refund(tx, known.terms, known.member)
     except (WrongState, InvalidInput) as error:
         return _end_unbound(tx, known, Event.CANCEL, error.detail)
