@@ -52,7 +52,7 @@ class Subjects(Protocol):
 
     def speak_council(
         self, view: View, own: str, village: str, room: int, said: Told, ways: Ways
-    ) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int]: ...
+    ) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int, bool]: ...
 
     def answer_unknown(
         self, view: View, said: Iterable[CouncilMessage]
@@ -72,8 +72,8 @@ class Subjects(Protocol):
 class Said(msgspec.Struct, frozen=True):
     """A composed message, to whom, and which rows it speaks of. `urgent`: what which village must
     hear at once; `is_partial`: our log or listings did not fit into it; `is_empty`: it has nothing
-    on councils, nor else that is new; `newest_ms`: the newest of what the neighbour lacks of them.
-    """
+    on councils, nor else that is new; `newest_ms`: the newest of what the neighbour lacks of them;
+    `is_cut`: not all of them fitted into it."""
 
     neighbour: Neighbour
     message: Exchange
@@ -83,6 +83,7 @@ class Said(msgspec.Struct, frozen=True):
     is_partial: bool = False
     is_empty: bool = False
     newest_ms: int = 0
+    is_cut: bool = False
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -121,7 +122,9 @@ def compose(
     spoken = subjects.speak(view, neighbour, about, turn, said.rows)
     unknown = subjects.answer_unknown(view, asked)
     room = limits.COUNCILS_PER_MESSAGE_MAX - len(unknown)
-    decided, newest_ms = subjects.speak_council(view, own.village_id, village, room, said, ways)
+    decided, newest_ms, is_cut = subjects.speak_council(
+        view, own.village_id, village, room, said, ways
+    )
     push = logs.push_for(view, neighbour.has_size, councils.first_unproven(view))
     listed = tuple(listings.changed(view, own.village_id, neighbour.knows_listings))
     message = Exchange(
@@ -152,6 +155,7 @@ def compose(
         (push is not None and _is_behind(view, push)) or _is_full(message),
         not (message.councils or (ways.is_whole and (has_records or listed or message.entry))),
         newest_ms,
+        is_cut,
     )
 
 

@@ -183,7 +183,7 @@ class FederationClient:
         if why is Why.DUE:
             peer.told.clear()  # what an answer has said, and nobody has acknowledged, is said again
         said = await self._compose(village, about, ways=self._ways(peer, why))
-        self._wake((*urgent, *said.urgent))  # what did not fit into it, and what is for others
+        self._wake(said.urgent)
         if said.newest_ms > peer.seen_ms and why >= Why.SOON:
             peer.seen_ms = said.newest_ms
             self._tell_later()
@@ -202,6 +202,9 @@ class FederationClient:
             raise
         peer.told.drop(said.rows, said.councils)
         peer.heard, peer.about = message.number, heard.about
+        if said.is_cut:
+            peer.urgent |= urgent
+            peer.wake(Why.SOON if why is Why.SOON else Why.URGENT)
         self._wake(heard.urgent)
         self._note_news(message, said.message)
         return said, heard

@@ -134,7 +134,9 @@ def _examine_statement(
     tx: Tx, neighbour: Neighbour, said: records.HoldRecord | records.NoHoldRecord
 ) -> None:
     subject = misbehaviour.subject_of(said)
-    first = {kind: index for index, kind in reversed(logs.statements(tx, subject, neighbour.log))}
+    _, size = kept.unexamined(tx, neighbour.village)  # what stands after that is not signed here
+    stated = logs.statements(tx, subject, neighbour.log)
+    first = {kind: index for index, kind in reversed(stated) if index < size}
     if "hold" in first and "no-hold" in first:
         _note(tx, neighbour, said, first["hold"], first["no-hold"])
 

@@ -162,14 +162,14 @@ def wake(tx: Tx) -> set[bytes]:
 
 def speak(
     view: View, own: str, village: str, room: int, said: Told, ways: Ways
-) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int]:
-    """Return what another seat lacks, of at most `room` subjects, and the newest stamp of any that
-    it lacks. No message: it lacks nothing of that after all."""
+) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int, bool]:
+    """Return what another seat lacks, of at most `room` subjects, the newest stamp of any that it
+    lacks, and whether there may be more. No message: it lacks nothing of that after all."""
     found: list[tuple[CouncilMessage | None, SaidOf]] = []
     size = newest_ms = 0
     for each in telling.due(view, village, room + len(said)):  # those it has been told included
         if len(found) == room:
-            break
+            return found, newest_ms, True
         opened, asked = each.opened, each.told_ms == telling.NOTHING_TOLD
         newest_ms = max(newest_ms, opened.changed_ms)
         is_whole = asked or (ways.is_whole and opened.changed_ms <= ways.until_ms)
@@ -191,9 +191,9 @@ def speak(
             message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
         size += 0 if message is None else len(canonical.encode(message))
         if found and size > SAID_BYTES_MAX:
-            break
+            return found, newest_ms, True
         found.append((message, SaidOf(opened.id, opened.changed_ms, is_whole)))
-    return found, newest_ms
+    return found, newest_ms, False
 
 
 def told(tx: Tx, village: str, said: Iterable[SaidOf]) -> None:

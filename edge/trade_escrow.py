@@ -285,7 +285,8 @@ def _take_votes(tx: Tx, neighbour: Neighbour, message: SubjectMessage, subject: 
     if known is None or known.certificate is not None:
         return False
     value = trade.provable(trades.facts(tx, known, tx.identity.village, neighbour.log))
-    kept = [trades.keep_vote(tx, subject, vote) for vote in message.votes if vote.value == value]
+    votes = [vote for vote in message.votes if vote.value == value and value is not None]
+    kept = [trades.keep_vote(tx, subject, vote) for vote in votes]
     return any(kept)
 
 

@@ -95,7 +95,9 @@ def unproven(view: View) -> list[tuple[Opened, int, Statement]]:
     """Return the subjects of our own trades whose statement is not proven yet, with its index and
     kind."""
     rows = view.all(
-        "SELECT min(idx), kind, " + COLUMNS.removeprefix("SELECT ") + " JOIN statement USING"
+        "SELECT min(idx), kind, "
+        + COLUMNS.removeprefix("SELECT ")
+        + " INDEXED BY subject_unproven CROSS JOIN statement USING"  # else all of them, ever
         " (subject) WHERE unproven = 1 AND log = 0 AND kind IN ('hold', 'no-hold')"
         " GROUP BY subject ORDER BY min(idx)"
     )
@@ -105,7 +107,8 @@ def unproven(view: View) -> list[tuple[Opened, int, Statement]]:
 def first_unproven(view: View) -> int | None:
     """Return the index of our first statement on a council's subject that is not proven yet."""
     idx: int | None = view.one(
-        "SELECT min(idx) FROM subject JOIN statement USING (subject) WHERE unproven = 1"
+        "SELECT min(idx) FROM subject INDEXED BY subject_unproven CROSS JOIN statement"
+        " USING (subject) WHERE unproven = 1"
         " AND log = 0 AND kind IN ('hold', 'no-hold')"
     )[0]
     return idx

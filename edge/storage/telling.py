@@ -51,7 +51,7 @@ def due(view: View, village: str, limit: int) -> list[Due]:
     rows = view.all(
         "SELECT told_ms, reached, urgent, asks, "
         + COLUMNS.removeprefix("SELECT ")
-        + " JOIN told USING"
+        + " JOIN told INDEXED BY told_due USING"  # else all that was ever told is looked through
         " (subject) WHERE village = ? AND due = 1 ORDER BY urgent DESC LIMIT ?",
         village,
         limit,

@@ -309,7 +309,8 @@ def count_open(
     this village has one `role`, if it is given."""
     column, value = ("member", member) if member is not None else ("neighbour", neighbour)
     sql = (
-        f"SELECT count(*) FROM trade WHERE {column} = ? AND status NOT IN ({_ENDED})"  # noqa: S608
+        f"SELECT count(*) FROM trade WHERE {column} = ? AND closed = 0"  # noqa: S608
+        f" AND status NOT IN ({_ENDED})"
         " AND role = coalesce(?, role)"
     )
     count: int = view.one(sql, value, role)[0]

@@ -76,14 +76,22 @@ def _proposal(boxes: list[RealBox], person: int) -> control.TradePropose:
 async def _trade(boxes: list[RealBox], person: int) -> float:
     """Return milliseconds from the acceptance until both parties show the trade as settled."""
     made = await boxes[0].ask(_proposal(boxes, person))
+    await has_come(boxes[1], made["id"])
     began = time.perf_counter()
     await boxes[1].ask(control.TradeAccept(made["id"]))
     await asyncio.gather(*(settled(box, made["id"]) for box in boxes[:2]))
     return (time.perf_counter() - began) * 1_000
 
 
+async def has_come(box: RealBox, id_: str) -> None:
+    """Wait for a trade, looking into the box's file so as not to keep the box busy."""
+    with contextlib.closing(file_of(box)) as conn:
+        while not _status(conn, id_):
+            await asyncio.sleep(POLL_S)
+
+
 async def settled(box: RealBox, id_: str) -> None:
-    """Wait for a trade's end, looking into the box's file so as not to keep the box busy."""
+    """Wait for a trade's end, in the same way."""
     with contextlib.closing(file_of(box)) as conn:
         while (status := _status(conn, id_)) != "SETTLED":
             assert status in ("PENDING", "ACCEPTED", "HELD"), status
@@ -95,11 +103,12 @@ def file_of(box: RealBox) -> sqlite3.Connection:
 
 
 def _status(conn: sqlite3.Connection, id_: str) -> str:
+    """Return how a trade stands, empty if the box has not heard of it."""
     between = trade.ids_beginning(id_)
     assert between is not None
-    row = conn.execute("SELECT status FROM trade WHERE subject BETWEEN ? AND ?", between)
-    status: str = row.fetchone()[0]
-    return status
+    found = conn.execute("SELECT status FROM trade WHERE subject BETWEEN ? AND ?", between)
+    row = found.fetchone()
+    return row[0] if row else ""
 
 
 async def _many(boxes: list[RealBox]) -> float:

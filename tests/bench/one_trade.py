@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 from edge import control
 from tests.bench import counted
 from tests.bench.boxes import written
-from tests.bench.council import file_of, settled
+from tests.bench.council import file_of, has_come, settled
 from tests.bench.table import Row
 from tests.integration.boxes import RealBox, befriend, until
 from tests.net.links import Links
@@ -67,7 +67,7 @@ class Villages:
         buyer, seller = self.boxes[:2]
         sides = ("AT", "1"), ("Apple", "1")
         made = await buyer.ask(control.TradePropose("Alice", "Bob", seller.village, *sides))
-        await until(lambda: seller.trade(made["id"]), "the proposal has come")
+        await has_come(seller, made["id"])
         began = time.perf_counter()
         await seller.ask(control.TradeAccept(made["id"]))
         await asyncio.gather(*(settled(box, made["id"]) for box in (buyer, seller)))

@@ -1,9 +1,11 @@
 """What a box remembers of having said, until it is known to have arrived."""
 
+from typing import Any
+
 from edge.core.messages import Exchange
 from edge.core.registry import Location, RegistryEntry
 from edge.exchange import Said
-from edge.federation_client import _Peer
+from edge.federation_client import FederationClient, Why, _Peer
 from edge.storage.neighbours import Neighbour
 from edge.storage.telling import SaidOf
 from edge.storage.tx import Urgent
@@ -41,3 +43,20 @@ def test_an_answer_that_was_not_heard_is_said_again() -> None:
         peer.answered = Said(NEIGHBOUR, said, ())
         assert (peer.stored(heard) is not None) == is_stored == bool(len(peer.told))
         assert peer.stored(heard) is None  # once
+
+
+async def test_what_was_heard_meanwhile_keeps_nobody_busy() -> None:
+    """It was urgent when it was written, and has been acknowledged since."""
+    nobody: Any = None
+    client = FederationClient(nobody, nobody, nobody, bytes)
+    client._peers["v"] = peer = _Peer()
+    peer.urgent.add(Urgent("v", ONE, 5))
+    composed = []
+
+    async def compose(*_: object, **__: object) -> Said:
+        composed.append(peer.urgent)
+        return Said(NEIGHBOUR, Exchange(1, "v", bytes(32), 0, 0), (), is_empty=True)
+
+    client._compose = compose  # type: ignore[method-assign]
+    await client._exchange_once("v", Why.URGENT)
+    assert composed == [set()] and not peer._wake.is_set()
