@@ -2,33 +2,46 @@
 decide."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
 
-from edge import abandon, standing
-from edge.core import limits, names, words
+from edge import abandon, standing, trade_delivery
+from edge.core import delivery, limits, names, records, words
 from edge.core.names import amount_text
-from edge.core.trade import ENDED, Status, id_of
+from edge.core.trade import ENDED, Role, Status, id_of
 from edge.errors import InvalidInput, UnknownTrade
 from edge.standing import SeatStanding
-from edge.storage import deciding, ledger, members, neighbours, swaps, trades
+from edge.storage import (
+    deciding,
+    deliveries,
+    ledger,
+    logs,
+    members,
+    misbehaviour,
+    neighbours,
+    swaps,
+    trades,
+)
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.swaps import Swap
 from edge.storage.trades import Trade
-from edge.storage.tx import View
+from edge.storage.tx import OWN_LOG, View
 from edge.web import views
+from edge.web.desk_views import Broken, broken
 from edge.web.views import Time
 
 PAGE: Final = 20
+CAUGHT_SHOWN_MAX: Final = 100
 SHOWS: Final[Mapping[str, str]] = {
     "": "Open",
     "answer": "Waiting for an answer",
     "bound": "Bound",
     "ended": "Ended",
+    "disputed": "Disputed",
     "deciding": "Of others: not decided yet",
     "decided": "Of others: decided",
 }
@@ -37,6 +50,7 @@ _STATUSES: Final[Mapping[str, frozenset[Status]]] = {
     "answer": frozenset({Status.PENDING}),
     "bound": abandon.BOUND,
     "ended": ENDED,
+    "disputed": frozenset({Status.DISPUTED}),
 }
 _PLACE: Final = re.compile(r"([0-9]{1,15})\.([0-9a-f]{16}|[0-9a-f]{64})")
 _TONES: Final = {"": "wait", "COMMIT": "done", "ABORT": "off"}
@@ -87,6 +101,14 @@ class SeatView(msgspec.Struct, frozen=True):
     heard: str
 
 
+class DisputeView(msgspec.Struct, frozen=True):
+    """What a member has against what came; an empty `text` was erased, or has not come yet."""
+
+    who: str
+    since: Time
+    text: str
+
+
 class TradeRow(msgspec.Struct, frozen=True):
     """A trade as the steward sees it: no side's own. `held`: what of this village; `evidence`: what
     is in hand of it. One within the village has no page, and so no `id`."""
@@ -107,6 +129,7 @@ class TradeRow(msgspec.Struct, frozen=True):
     may_retry: bool
     has_receipt: bool
     is_of_others: bool = False
+    disputes: tuple[DisputeView, ...] = ()
 
 
 class TradePage(msgspec.Struct, frozen=True):
@@ -125,20 +148,12 @@ class TradePage(msgspec.Struct, frozen=True):
     why_not: str
 
 
-class Caught(msgspec.Struct, frozen=True):
-    """A village that has signed two words where a seat has only one."""
-
-    village: str
-    trade: str
-    at: Time
-
-
 class TradesPage(msgspec.Struct, frozen=True):
     rows: list[TradeRow]
     older: str
     villages: list[str]
     undecided: int
-    caught: list[Caught]
+    caught: list[Broken]
 
 
 def gather(view: View, asked: Asked) -> TradesPage:
@@ -148,10 +163,7 @@ def gather(view: View, asked: Asked) -> TradesPage:
         asked.address(after) if after else "",
         [each.village for each in neighbours.everyone(view)],
         deciding.count_undecided(view),
-        [
-            Caught(each.village, each.trade, views.local_time(each.kept_ms))
-            for each in deciding.misbehaviour(view)
-        ],
+        [broken(found) for found in misbehaviour.everything(view, CAUGHT_SHOWN_MAX)],
     )
 
 
@@ -220,6 +232,7 @@ def own(view: View, found: Trade) -> TradeRow:
         ended=ended,
         may_retry=not ended and (found.role == "from" or found.status in abandon.BOUND),
         has_receipt=found.certificate is not None and found.to_signature is not None,
+        disputes=tuple(_disputes(view, found)) if found.status is Status.DISPUTED else (),
     )
 
 
@@ -314,6 +327,23 @@ def _held(found: Trade) -> str:
     if found.status in abandon.BOUND:
         return f"{what}, held until it has ended"
     return f"{what}, set aside" if found.reserved else "nothing"
+
+
+def _disputes(view: View, found: Trade) -> Iterator[DisputeView]:
+    """Yield who disputes a trade: each is a side to which goods were to come."""
+    other: Role = "to" if found.role == "from" else "from"
+    own = found.terms.from_village if found.role == "from" else found.terms.to_village
+    texts, stand = deliveries.written(view, found.subject), trade_delivery.stand(view, found)
+    their_log = neighbours.log_of(view, found.neighbour)
+    sides = ((OWN_LOG, found.role, own), (their_log, other, found.neighbour))
+    for log, role, village in sides:
+        leg = delivery.leg_of(found.terms, role)
+        index = deliveries.disputed_at(view, found.subject, log)
+        if leg is not None and index is not None and leg.goods.asset in stand.disputed:
+            minute = records.decode(logs.record_at(view, log, index)).minute
+            person = found.from_user if role == "from" else found.to_user
+            since = views.local_time(minute * limits.MINUTE_MS)
+            yield DisputeView(f"{person or 'a member'} of {village}", since, texts.get(village, ""))
 
 
 def _name(view: View, member: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from edge import abandon, trade_receipt
+from edge import abandon, misbehaviour, trade_receipt
 from edge.core import receipt, words
 from edge.core.receipt import RECEIPT_BYTES_MAX
 from edge.core.trade import HOW_IT_STANDS
@@ -33,6 +33,7 @@ class TradeDesk(Desk):
         one = f"{TRADES}/{{id:[0-9a-f]{{16}}}}"
         return [
             web.get(TRADES, self.trades),
+            web.get("/desk/misbehaviour", self.misbehaviour),
             web.get(one, self.trade),
             web.get(f"{one}/receipt", self.receipt),
             web.post(f"{one}/retry", self.retry),
@@ -66,6 +67,15 @@ class TradeDesk(Desk):
             body=await self._runner.read(make),
             content_type=JSON,
             headers={"Content-Disposition": f'attachment; filename="receipt-{id_}.json"'},
+        )
+
+    async def misbehaviour(self, request: web.Request) -> web.Response:
+        """GET /desk/misbehaviour: the proofs, as `export misbehaviour` writes them."""
+        await self._member(request)
+        return web.Response(
+            body=await self._runner.read(misbehaviour.export),
+            content_type=JSON,
+            headers={"Content-Disposition": 'attachment; filename="misbehaviour.json"'},
         )
 
     async def retry(self, request: web.Request) -> web.Response:

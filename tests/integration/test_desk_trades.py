@@ -10,13 +10,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from edge import desk, market, trade_escrow, trade_receipt
+from edge import desk, market, trade_delivery, trade_escrow, trade_receipt
 from edge.core import council, receipt
 from edge.core.council import Value, Vote
+from edge.core.misbehaviour import IN_WORDS, verify_list
 from edge.core.receipt import RECEIPT_BYTES_MAX
 from edge.core.trade import Proposal, Status
 from edge.errors import Unreachable
-from edge.storage import councils, deciding, members, trades
+from edge.storage import councils, members, misbehaviour, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx
 from edge.web import desk_trade_views
@@ -369,11 +370,46 @@ async def test_what_this_village_decides_for_others(four: list[WebBox], browser:
             councils.keep_vote(tx, councils.held(tx, opened), vote)
 
     await c.store.write(lie)
-    assert len(await c.store.read(deciding.misbehaviour)) == 1
+    assert len(await c.store.read(lambda view: misbehaviour.everything(view, 9))) == 1
     shown = text_of(await steward.get("/desk/trades"))
-    assert "signed two words where they have one" in shown
-    assert f"{d.village} , in trade {made.id}" in shown
-    assert f"Caught signing two words {d.village}" in text_of(await steward.get("/desk"))
+    assert "Villages that broke the rules of councils" in shown
+    assert f"{d.village} : {IN_WORDS['two votes']}, in trade {made.id}" in shown
+    assert "found by this box" in shown
+    assert f"Broke the rules of councils {d.village}" in text_of(await steward.get("/desk"))
+    assert "It has no seat in new councils" in text_of(await steward.get("/desk/neighbours"))
+    async with steward.session.get(steward._at("/desk/misbehaviour")) as answer:
+        file = await answer.read()
+    assert [each.village for each in verify_list(file)] == [d.village]
+
+
+async def test_what_is_disputed(two: Two, alice: Browser, sam: Browser) -> None:
+    """By whom, since when, and what is written: on the desks of both villages."""
+    made = await bound(two)
+    two.wire.cut = False
+    two.b.client.kick(MISSOURI)
+
+    async def has_settled() -> bool:
+        return (await at(two.a, made)).status is Status.SETTLED
+
+    await until(has_settled, "it is settled")
+
+    def dispute(tx: Tx) -> None:
+        member = members.named(tx, "Alice")
+        trade_delivery.dispute(tx, member, trades.by_subject(tx, made.subject), "It is <cracked>.")
+
+    assert "None." in text_of(await alice.get("/desk/trades?show=disputed"))
+    await two.a.store.write(dispute)
+    two.a.client.kick(two.b.village)
+    listed = text_of(await alice.get("/desk/trades?show=disputed"))
+    assert f"Disputed by Alice of {MISSOURI} , since" in listed and "It is <cracked>." in listed
+    assert "Disputed trades 1" in text_of(await alice.get("/desk"))
+
+    async def hears() -> bool:
+        return "It is <cracked>." in text_of(await sam.get(f"/desk/trades/{made.id}"))
+
+    await until(hears, "the other village hears of it")
+    assert f"Alice of {MISSOURI} since" in text_of(sam.text)
+    assert "<cracked>" not in sam.text
 
 
 async def test_an_undecided_one_can_be_tried_again(four: list[WebBox], browser: Open) -> None:
