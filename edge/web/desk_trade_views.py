@@ -12,7 +12,7 @@ from edge import abandon, standing, trade_delivery
 from edge.core import delivery, limits, names, records, words
 from edge.core.names import amount_text
 from edge.core.trade import ENDED, Role, Status, id_of
-from edge.errors import InvalidInput, UnknownTrade
+from edge.errors import InvalidInput
 from edge.standing import SeatStanding
 from edge.storage import (
     deciding,
@@ -23,7 +23,6 @@ from edge.storage import (
     misbehaviour,
     neighbours,
     swaps,
-    trades,
 )
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
@@ -111,7 +110,7 @@ class DisputeView(msgspec.Struct, frozen=True):
 
 class TradeRow(msgspec.Struct, frozen=True):
     """A trade as the steward sees it: no side's own. `held`: what of this village; `evidence`: what
-    is in hand of it. One within the village has no page, and so no `id`."""
+    is in hand of it."""
 
     id: str
     badge: str
@@ -167,15 +166,12 @@ def gather(view: View, asked: Asked) -> TradesPage:
     )
 
 
-def find(view: View, id_: str) -> Trade | Opened:
-    """Return a trade with another village, or one of others. Raises UnknownTrade."""
-    try:
-        return trades.named(view, id_)
-    except UnknownTrade:
-        return deciding.named(view, id_)
+find = deciding.swap_or_subject
 
 
-def in_full(view: View, found: Trade | Opened) -> TradePage:
+def in_full(view: View, found: Swap | Opened) -> TradePage:
+    if isinstance(found, Deal):
+        return _deal_in_full(view, found)
     terms = found.terms
     if isinstance(found, Opened):
         row, stands = of_others(view, found), standing.of_subject(view, found)
@@ -204,11 +200,13 @@ def own(view: View, found: Trade) -> TradeRow:
     """Return a trade with another village, ended or not."""
     terms, stands = found.terms, standing.of(view, found)
     badge, tone = views.BADGES[found.role, found.status]
-    ended = found.status in ENDED
+    ended, is_disputed = found.status in ENDED, found.status is Status.DISPUTED
+    if found.status is Status.PENDING:
+        badge, tone = "Waiting for an answer", "wait"
     return TradeRow(
         id=found.id,
-        badge="Waiting for an answer" if tone == "act" else badge,
-        tone=tone.replace("act", "wait"),
+        badge=badge,
+        tone=tone,
         giver=f"{found.from_user or 'a member'} of {terms.from_village}",
         gives=words.quantity_text(terms.offer),
         taker=f"{found.to_user or 'a member'} of {terms.to_village}",
@@ -225,14 +223,14 @@ def own(view: View, found: Trade) -> TradeRow:
             told=found.told,
             addressed=found.addressed,
         ),
-        waits_for=stands.waits_for,
+        waits_for="its two members, to agree" if is_disputed else stands.waits_for,
         since=views.local_time(found.changed_ms),
         held=_held(found),
         evidence=stands.evidence,
         ended=ended,
         may_retry=not ended and (found.role == "from" or found.status in abandon.BOUND),
         has_receipt=found.certificate is not None and found.to_signature is not None,
-        disputes=tuple(_disputes(view, found)) if found.status is Status.DISPUTED else (),
+        disputes=tuple(_disputes(view, found)) if is_disputed else (),
     )
 
 
@@ -287,14 +285,16 @@ def _deal(view: View, found: Deal) -> TradeRow:
     until = views.local_time(found.deadline_minute * limits.MINUTE_MS).text
     ended = found.status in ENDED
     return TradeRow(
-        id="",
+        id=found.id,
         badge=badge,
         tone=tone,
         giver=giver,
         gives=gives,
         taker=taker,
         gets=gets,
-        sentence="Within this village."
+        sentence=words.describe_deal(
+            "from", found.status, gives, gets, taker, until, giver, found.reason
+        )
         if ended
         else f"Within this village. It ends by itself if {taker} has not answered by {until}.",
         waits_for="nobody: it has ended" if ended else taker,
@@ -304,6 +304,20 @@ def _deal(view: View, found: Deal) -> TradeRow:
         ended=ended,
         may_retry=False,
         has_receipt=False,
+    )
+
+
+def _deal_in_full(view: View, found: Deal) -> TradePage:
+    return TradePage(
+        _deal(view, found),
+        "",
+        views.local_time(found.created_ms),
+        views.local_time(found.deadline_minute * limits.MINUTE_MS),
+        "its two members, who both are of this village",
+        [],
+        None,
+        "" if found.status in ENDED else "unbound",
+        "",
     )
 
 
