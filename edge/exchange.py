@@ -89,13 +89,15 @@ class Said(msgspec.Struct, frozen=True):
 class Heard(msgspec.Struct, frozen=True):
     """What taking in a message did. `moved`: it moved a trade; `about`: the trades that moved or of
     which we had not spoken, to be spoken of next; `partial`: it brought a part of a longer log;
-    `took`: its sender holds more of ours than it did; `urgent`: as in Said."""
+    `took`: its sender holds more of ours than it did; `urgent`: as in Said; `unknown`: what to say
+    next of the councils' subjects that it spoke of and that we do not know."""
 
     moved: bool = False
     about: tuple[bytes, ...] = ()
     partial: bool = False
     took: bool = False
     urgent: frozenset[Urgent] = frozenset()
+    unknown: tuple[CouncilMessage, ...] = ()
 
 
 def compose(
@@ -104,7 +106,7 @@ def compose(
     village: str,
     about: Iterable[bytes] = (),
     turn: int = 0,
-    asked: Sequence[CouncilMessage] = (),
+    unknown: Sequence[CouncilMessage] = (),
     said: Told | None = None,
     *,
     ways: Ways = ALL,
@@ -113,14 +115,14 @@ def compose(
 ) -> Said:
     """Return the message that a neighbour needs now, from committed rows.
 
-    `about`: the trades to speak of in any case; `asked`: what it has just said on councils; `said`:
-    what it has been told; `ways`: what to say of councils; `number`, `heard`: as in the message.
+    `about`: the trades to speak of in any case; `unknown`: what to say of councils' subjects that
+    we do not know; `said`: what it has been told; `ways`: what to say of councils; `number`,
+    `heard`: as in the message.
     """
     said = Told() if said is None else said
     neighbour = neighbours.named(view, village)
     own = facts.own_entry(view)
     spoken = subjects.speak(view, neighbour, about, turn, said.rows)
-    unknown = subjects.answer_unknown(view, asked)
     room = limits.COUNCILS_PER_MESSAGE_MAX - len(unknown)
     decided, newest_ms, is_cut = subjects.speak_council(
         view, own.village_id, village, room, said, ways
@@ -198,7 +200,8 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     heard = dict.fromkeys(_subject(each) for each in message.subjects)
     about = tuple(each for each in heard if each in moved or each not in spoken)
     spoken_next = (*about, *sorted(moved - heard.keys()))
-    return Heard(bool(moved), spoken_next, partial, took, frozenset(tx.urgent))
+    unknown = tuple(subjects.answer_unknown(tx, message.councils))
+    return Heard(bool(moved), spoken_next, partial, took, frozenset(tx.urgent), unknown)
 
 
 def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from edge.core import messages, trade
 from edge.core.messages import CouncilMessage, Exchange
-from edge.errors import BoxError, Malformed
+from edge.errors import BoxError, DiskFull, Malformed, TooMany
 from edge.exchange import Heard, Said, Subjects, compose, receive
 from edge.storage import neighbours
 from edge.storage.neighbours import Neighbour
@@ -23,6 +23,7 @@ from edge.told import ALL, Told, Ways
 
 HEARTBEAT_S = 60
 RETRY_S_MIN = 1
+NO_ROOM_S = 10  # until what a full disk has refused is tried again
 SOON_S = 0.5  # how long a subject rests until all are told what is not urgent
 ROUNDS_MAX = 1_000
 SYNC_PATH = "/federation/sync"
@@ -63,17 +64,17 @@ class FederationClient:
 
     async def run(self) -> None:
         """Serve all neighbours, those that come later included, until cancelled."""
-        self._is_running = True
-        await self._runner.write(self._subjects.begin)
+        self._is_running, has_begun = True, False
         try:
             while True:
-                for neighbour in await self._runner.read(neighbours.everyone):
-                    self._peer(neighbour.village)
-                await self._runner.write(self._subjects.expire)
-                await self._watch_the_clock(self._heartbeat_s / 2)
-                for peer in self._peers.values():
-                    if peer.task is not None and peer.task.done():
-                        peer.task.result()  # raises what broke it: a fault of this box
+                try:
+                    if not has_begun:
+                        await self._runner.write(self._subjects.begin)
+                        has_begun = True
+                    await self._look_round()
+                except (DiskFull, TooMany) as error:
+                    _log.warning("what is due waits: %s", error.detail)
+                    await asyncio.sleep(min(self._heartbeat_s / 2, NO_ROOM_S))
         finally:
             self._is_running = False
             if self._later is not None:
@@ -83,6 +84,15 @@ class FederationClient:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._peers.clear()
+
+    async def _look_round(self) -> None:
+        for neighbour in await self._runner.read(neighbours.everyone):
+            self._peer(neighbour.village)
+        await self._runner.write(self._subjects.expire)
+        await self._watch_the_clock(self._heartbeat_s / 2)
+        for peer in self._peers.values():
+            if peer.task is not None and peer.task.done():
+                peer.task.result()  # raises what broke it: a fault of this box
 
     async def _watch_the_clock(self, seconds: float) -> None:
         """Do what councils wait for, when it is time, for so long."""
@@ -140,7 +150,7 @@ class FederationClient:
             about = [trade.subject_of(bytes(each.terms)) for each in message.subjects]
             only_so = peer.failures > 0  # it cannot be called
             ways = self._ways(peer, Why.DUE if only_so else Why.ASKED)
-            said = await self._compose(village, about, message.councils, ways=ways)
+            said = await self._compose(village, about, heard.unknown, ways=ways)
             peer.answered = said
         self._wake(heard.urgent)
         self._note_news(message, said.message)
@@ -176,13 +186,14 @@ class FederationClient:
 
     async def _say(self, village: str, peer: "_Peer", why: "Why") -> tuple[Said | None, Heard]:
         """Send a message and take in the answer; `peer` is locked."""
-        about, peer.about = peer.about, ()
         urgent, peer.urgent = peer.urgent, set()
         if why is Why.URGENT and all(peer.told.has(each) for each in urgent):
             return None, Heard()  # an answer has said it meanwhile
+        about, peer.about = peer.about, ()
+        unknown, peer.unknown = peer.unknown, ()
         if why is Why.DUE:
             peer.told.clear()  # what an answer has said, and nobody has acknowledged, is said again
-        said = await self._compose(village, about, ways=self._ways(peer, why))
+        said = await self._compose(village, about, unknown, ways=self._ways(peer, why))
         self._wake(said.urgent)
         if said.newest_ms > peer.seen_ms and why >= Why.SOON:
             peer.seen_ms = said.newest_ms
@@ -201,7 +212,7 @@ class FederationClient:
             peer.heard = 0
             raise
         peer.told.drop(said.rows, said.councils)
-        peer.heard, peer.about = message.number, heard.about
+        peer.heard, peer.about, peer.unknown = message.number, heard.about, heard.unknown
         if said.is_cut:
             peer.urgent |= urgent
             peer.wake(Why.SOON if why is Why.SOON else Why.URGENT)
@@ -217,7 +228,7 @@ class FederationClient:
         self,
         village: str,
         about: Sequence[bytes],
-        asked: Sequence[CouncilMessage] = (),
+        unknown: Sequence[CouncilMessage],
         *,
         ways: Ways,
     ) -> Said:
@@ -232,7 +243,7 @@ class FederationClient:
                 village,
                 about,
                 turn,
-                asked,
+                unknown,
                 told,
                 ways=ways,
                 number=number,
@@ -358,6 +369,7 @@ class _Peer:
         self.answered: Said | None = None
         self.heard = 0  # the number of its last answer
         self.about: Sequence[bytes] = ()  # to be spoken of next
+        self.unknown: Sequence[CouncilMessage] = ()  # to be said next
         self.urgent: set[Urgent] = set()
         self.turn = 0
         self.seen_ms = 0  # what is not urgent is said if it has not changed since

@@ -6,7 +6,7 @@ It lives as long as the process. Forgetting it costs no more than saying things 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from edge.storage.telling import SaidOf
+from edge.storage.telling import NOTHING_TOLD, SaidOf
 from edge.storage.tx import Urgent
 
 
@@ -24,11 +24,13 @@ ALL: Final = Ways(is_whole=True, until_ms=1 << 62, looks=True)
 
 class Told:
     """By subject, the stamp up to which the neighbour was told all (`whole`), our own words
-    (`own`), and how the trade between the two of us stands (`rows`)."""
+    (`own`), and how the trade between the two of us stands (`rows`). `anew`: those that it did not
+    know, and was told from the beginning since the last heartbeat."""
 
-    __slots__ = ("own", "rows", "whole")
+    __slots__ = ("anew", "own", "rows", "whole")
 
     def __init__(self) -> None:
+        self.anew: set[bytes] = set()
         self.own: dict[bytes, int] = {}
         self.rows: dict[bytes, int] = {}
         self.whole: dict[bytes, int] = {}
@@ -38,6 +40,8 @@ class Told:
         self.rows.update(rows)
         for each in councils:
             (self.whole if each.is_whole else self.own)[each.subject] = each.changed_ms
+            if each.since_ms == NOTHING_TOLD:
+                self.anew.add(each.subject)
 
     def drop(self, rows: Iterable[tuple[bytes, int]], councils: Iterable[SaidOf]) -> None:
         """Forget what is on disk by now as told; our own words alone never are."""
@@ -53,7 +57,7 @@ class Told:
         return len(self.own) + len(self.whole)
 
     def clear(self) -> None:
-        for each in (self.own, self.rows, self.whole):
+        for each in (self.anew, self.own, self.rows, self.whole):
             each.clear()
 
     def until_ms(self, subject: bytes, *, whole: bool) -> int:

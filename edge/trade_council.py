@@ -13,7 +13,7 @@ import msgspec
 
 from edge import misbehaviour
 from edge.core import canonical, council, receipt, trade, valid
-from edge.core.council import Certificate, Seat, State, Value, Vote
+from edge.core.council import Certificate, Seat, State, Value
 from edge.core.messages import (
     UNKNOWN_ROUND,
     CouncilMessage,
@@ -28,7 +28,7 @@ from edge.storage.neighbours import Neighbour
 from edge.storage.telling import Due, SaidOf
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
-from edge.told import Told, Ways
+from edge.told import ALL, Told, Ways
 
 UNDECIDED_PER_PAIR_MAX: Final = 2_000  # trades of two parties with each other
 SAID_BYTES_MAX: Final = 400_000  # in one message, of which there is always one subject whole
@@ -98,11 +98,12 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
 
 
 def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMessage]:
-    """Return what tells a seat that we do not know its subjects (any more)."""
+    """Return what tells a seat that we do not know its subjects: not any more, or had no room when
+    it opened them. Of one that is decided by then, nobody waits for our words."""
     return [
         CouncilMessage(message.subject, UNKNOWN_ROUND)
         for message in said
-        if message.opening is None
+        if (message.opening is None or message.certificate is None)
         and message.round != UNKNOWN_ROUND
         and not councils.is_open(view, message.subject)
     ]
@@ -171,6 +172,8 @@ def speak(
         if len(found) == room:
             return found, newest_ms, True
         opened, asked = each.opened, each.told_ms == telling.NOTHING_TOLD
+        if asked and opened.id in said.anew and ways != ALL:
+            continue  # it may have no room for it: once for each heartbeat
         newest_ms = max(newest_ms, opened.changed_ms)
         is_whole = asked or (ways.is_whole and opened.changed_ms <= ways.until_ms)
         if not (is_whole or each.urgent):
@@ -180,19 +183,11 @@ def speak(
             since_ms = max(since_ms, said.until_ms(opened.id, whole=is_whole))
         if since_ms >= opened.changed_ms:
             continue
-        message: CouncilMessage | None
-        if opened.certificate is not None:
-            message = _decided(view, each)
-        elif is_whole:
-            message = _message(view, each, village, since_ms)
-        else:
-            message = _own_words(view, opened, own, since_ms)
-        if each.asks and message is not None:
-            message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
+        message = _say(view, each, (own, village), since_ms, is_whole=is_whole)
         size += 0 if message is None else len(canonical.encode(message))
         if found and size > SAID_BYTES_MAX:
             return found, newest_ms, True
-        found.append((message, SaidOf(opened.id, opened.changed_ms, is_whole)))
+        found.append((message, SaidOf(opened.id, opened.changed_ms, is_whole, since_ms)))
     return found, newest_ms, False
 
 
@@ -200,6 +195,24 @@ def told(tx: Tx, village: str, said: Iterable[SaidOf]) -> None:
     """Note that a seat has stored what was said."""
     for each in said:
         telling.note_told(tx, village, each)
+
+
+def _say(
+    view: View, due: Due, between: tuple[str, str], told_ms: int, *, is_whole: bool
+) -> CouncilMessage | None:
+    """Return what we say to a seat of a subject: the decision, all that it lacks, or our own words;
+    None for nothing."""
+    message: CouncilMessage | None
+    own, village = between
+    if due.opened.certificate is not None:
+        message = _decided(view, due)
+    elif is_whole:
+        message = _message(view, due, village, told_ms)
+    else:
+        message = _own_words(view, due.opened, own, told_ms)
+    if due.asks and message is not None:
+        message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
+    return message
 
 
 def _decided(view: View, due: Due) -> CouncilMessage:
@@ -313,7 +326,7 @@ def _take_in(tx: Tx, neighbour: Neighbour, held: Held, message: CouncilMessage) 
     place = opened.terms.network, opened.id, opened.terms.seats
     if message.certificate is not None:
         council.verify_certificate(message.certificate, *place)
-    votes = [each for each in message.votes if not _is_past_quorum(each, opened.state)]
+    votes = councils.new_votes(held, message.votes)
     if not all(council.vote_is_valid(vote, *place) for vote in votes):
         raise BadProof("a vote does not hold")
     if not all(council.proposal_is_valid(each, opened.subject) for each in message.proposals):
@@ -329,13 +342,6 @@ def _take_in(tx: Tx, neighbour: Neighbour, held: Held, message: CouncilMessage) 
     if message.certificate is not None:
         return _decide(tx, opened, message.certificate)
     return any(news) and _advance(tx, held)
-
-
-def _is_past_quorum(vote: Vote, state: State) -> bool:
-    """Tell whether this is one more prevote for what a quorum has prevoted for already."""
-    is_locked = state.phase == "precommit" and state.locked_round == state.round
-    place = (vote.step, vote.round, vote.value)
-    return is_locked and place == ("prevote", state.round, state.locked)
 
 
 def _keep_proof(tx: Tx, held: Held, evidence: Evidence) -> bool:

@@ -211,6 +211,21 @@ def is_proven(view: View, subject: bytes, village: str) -> bool:
 # Growing. Each tells whether it was new.
 
 
+def new_votes(held: Held, votes: Iterable[Vote]) -> list[Vote]:
+    """Return what is worth checking: not what is held, nor one more prevote for what a quorum has
+    prevoted for already; of rounds too far ahead each seat's last, which shows where it is."""
+    state = held.opened.state
+    found, far = [], dict[str, Vote]()
+    reached = dict(held.reached)
+    for vote in votes:
+        if vote.round <= state.round + ROUNDS_AHEAD_MAX:
+            if not (_is_past_quorum(vote, state) or has_vote(held, vote)):
+                found.append(vote)
+        elif vote.round > reached.get(vote.village, vote.round):
+            far[vote.village], reached[vote.village] = vote, vote.round
+    return found + list(far.values())
+
+
 def keep_vote(tx: Tx, held: Held, vote: Vote) -> bool:
     """Keep a checked vote. A liar's two values in one round and step both count, since an honest
     seat may have acted on either; they are misbehaviour."""
@@ -348,6 +363,12 @@ def woken(view: View, now_ms: int) -> list[Opened]:
 
 
 # Helpers
+
+
+def _is_past_quorum(vote: Vote, state: State) -> bool:
+    is_locked = state.phase == "precommit" and state.locked_round == state.round
+    place = (vote.step, vote.round, vote.value)
+    return is_locked and place == ("prevote", state.round, state.locked)
 
 
 def _note_reached(tx: Tx, held: Held, village: str, round_: int) -> None:

@@ -14,11 +14,13 @@ NOTHING_TOLD: Final = -1  # it says so itself
 
 
 class SaidOf(NamedTuple):
-    """What has been said of a subject up to a stamp: all of it, or only our own words."""
+    """What has been said of a subject up to a stamp: all of it, or only our own words; but what was
+    known to be told, up to `since_ms`."""
 
     subject: bytes
     changed_ms: int
     is_whole: bool
+    since_ms: int = NOTHING_TOLD
 
 
 class Due(NamedTuple):
@@ -72,7 +74,8 @@ def urgent(view: View) -> list[Urgent]:
 
 
 def note_told(tx: Tx, village: str, said: SaidOf) -> None:
-    """Note that a seat has stored what was said."""
+    """Note that a seat has stored what was said; no more than that: what was said before it, and is
+    not known to be stored, may be lost, and is said again."""
     is_changed = "(SELECT changed_ms > ? FROM subject s WHERE s.subject = told.subject)"
     if not said.is_whole:
         sql = f"UPDATE told SET urgent = {is_changed} WHERE village = ? AND subject = ? AND urgent = 1"  # noqa: E501, S608
@@ -80,12 +83,14 @@ def note_told(tx: Tx, village: str, said: SaidOf) -> None:
         return
     tx.run(
         f"UPDATE told SET told_ms = max(told_ms, ?), due = {is_changed},"  # noqa: S608
-        f" urgent = min(urgent, {is_changed}), asks = 0 WHERE village = ? AND subject = ?",
+        f" urgent = min(urgent, {is_changed}), asks = 0 WHERE village = ? AND subject = ?"
+        " AND told_ms >= ?",
         said.changed_ms,
         said.changed_ms,
         said.changed_ms,
         village,
         said.subject,
+        said.since_ms,
     )
 
 

@@ -1,4 +1,5 @@
-"""Attacks of a neighbour, a seat, or a party. Each of these fails while the hole is open."""
+"""What a hostile neighbour, seat or party does, or a lost line or a full disk: none of it stops a
+box, undoes what others write, or keeps a trade from ending."""
 
 import asyncio
 import itertools
@@ -281,6 +282,8 @@ async def test_what_a_lost_request_said_is_said_again(
         councils.first_unproven,  # in each message and each answer
         councils.unproven,  # for each cosignature that comes, while writing
         lambda view: trades.count_open(view, neighbour=B, role="from"),  # for each proposal
+        lambda view: trades.count_open(view, member=1),  # and for each of a member
+        lambda view: trades.of_trade_id(view, "0123456789abcdef"),  # whoever follows a trade
     ],
 )
 async def test_what_each_message_asks_looks_at_what_is_open_only(four: Four, hot: Any) -> None:
@@ -299,7 +302,9 @@ async def test_what_each_message_asks_looks_at_what_is_open_only(four: Four, hot
     hot(Asking(four.a.conn))
     steps = [plan[3] for plan in plans if plan[3].startswith(("SCAN", "SEARCH"))]
     first = steps[0]
-    assert any(index in first for index in ("told_due", "subject_unproven", "trade_open")), steps
+    assert any(
+        index in first for index in ("told_due", "subject_unproven", "trade_open", "trade_by_id")
+    ), steps
     assert all("subject=?" in step for step in steps[1:]), steps
 
 
