@@ -128,6 +128,7 @@ class TradeRow(msgspec.Struct, frozen=True):
     may_retry: bool
     has_receipt: bool
     is_of_others: bool = False
+    is_at_home: bool = False
     disputes: tuple[DisputeView, ...] = ()
 
 
@@ -304,6 +305,7 @@ def _deal(view: View, found: Deal) -> TradeRow:
         ended=ended,
         may_retry=False,
         has_receipt=False,
+        is_at_home=True,
     )
 
 
