@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from edge import misbehaviour
-from edge.core import council, limits, receipt, trade, valid
+from edge.core import council, receipt, trade, valid
 from edge.core.council import Certificate, Seat, State, Value, Vote
 from edge.core.messages import (
     UNKNOWN_ROUND,
@@ -21,9 +21,8 @@ from edge.core.messages import (
 )
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
-from edge.errors import BadProof, Malformed, PeerError, WrongState
+from edge.errors import BadProof, Malformed, PeerError
 from edge.storage import allowance, councils, facts, logs, neighbours, telling
-from edge.storage import misbehaviour as proofs_of
 from edge.storage.councils import Held, Opened
 from edge.storage.neighbours import Neighbour
 from edge.storage.telling import SaidOf
@@ -52,66 +51,6 @@ def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
         for evidence, statement in councils.statements(view, subject)
         if (statement == "hold") == (value == "COMMIT")
     }
-
-
-# The seats
-
-
-def choose_seats(view: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
-    """Return who is to decide a trade with a neighbour: the two parties and five others or two, as
-    many as the charter says and there are that could; or else the parties alone.
-
-    The others are neighbours of both, and say so; they have been heard from a short while ago, and
-    of too many those come first whose ids do.
-    """
-    own = view.identity
-    parties = (Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key))
-    found = [
-        Seat(each.village, each.key)
-        for each in neighbours.everyone(view)
-        if each.village != neighbour.village
-        and each.village in neighbour.entry.trusted_villages
-        and not why_no_seat(view, each, own.village, neighbour.village)
-    ]
-    seats_max = min(neighbours.council_seats(view, neighbour), 2 + len(found))
-    size = max(size for size in trade.COUNCIL_SIZES if size <= seats_max)
-    return parties + tuple(found[: size - 2])
-
-
-def check_seats(tx: Tx, terms: trade.Terms) -> None:
-    """Raise WrongState unless this village trusts every seat of a council to decide, before it is
-    bound. Fewer seats than the charter allows are taken as the proposer's best: whom it could ask
-    is not known here."""
-    parties = (terms.from_village, terms.to_village)
-    [other] = [each for each in parties if each != tx.identity.village]
-    seats_max = neighbours.council_seats(tx, neighbours.named(tx, other))
-    if len(terms.seats) > seats_max:
-        raise WrongState(
-            f"{len(terms.seats)} villages are to decide it, and the charter with {other} says"
-            f" {seats_max} at most"
-        )
-    for seat in terms.seats:
-        if not is_for(terms) or seat.village in parties:
-            continue
-        known = neighbours.find(tx, seat.village)
-        if known is None or known.key != seat.key:
-            raise WrongState(f"{seat.village} is to decide with others, and is no neighbour here")
-        if why := why_no_seat(tx, known, *parties):
-            raise WrongState(why)
-
-
-def why_no_seat(view: Tx, known: Neighbour, *parties: str) -> str:
-    """Return why a neighbour cannot have a seat in a trade between two others, nothing if it
-    can."""
-    if known.trouble:
-        return f"{known.village} is to decide with others, and is not trusted: {known.trouble}"
-    if proofs_of.is_proven(view, known.village, known.key):
-        return f"{known.village} is to decide with others, and has broken the rules of councils"
-    if not set(parties) <= set(known.entry.trusted_villages):
-        return f"{known.village} is to decide with others, and is not a neighbour of both villages"
-    if view.stamp_ms - known.last_contact_ms > limits.WINDOW_S_DEFAULT * 1000:
-        return f"{known.village} is to decide with others, and has not been heard from lately"
-    return ""
 
 
 # What other seats say

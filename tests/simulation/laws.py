@@ -380,7 +380,8 @@ class Laws:
                     raise LawBroken("copies are true", f"{village.name}: checkpoint of {owner}")
 
     def _stored_before_said(self, village: Village) -> None:
-        """What others have from a village, signed, it has itself: votes and cosignatures."""
+        """What others have from a village, signed, it has itself: votes and cosignatures. It may
+        have cosigned the same again, with another time in it."""
         for other in self.world.villages.values():
             if other is village:
                 continue
@@ -394,8 +395,8 @@ class Laws:
                 if set(other.conn.execute(said, (village.name,))) - mine:
                     raise LawBroken("stored before said", f"a {table} of {village.name}")
             cosigned = (
-                "SELECT c.size, c.line FROM cosignature c JOIN log l ON l.id = c.log"
-                " WHERE l.village = ? AND c.village = ?"
+                "SELECT c.size, k.root FROM cosignature c JOIN checkpoint k USING (log, size)"
+                " JOIN log l ON l.id = c.log WHERE l.village = ? AND c.village = ?"
             )
             names = (other.name, village.name)
             if set(other.conn.execute(cosigned, names)) - set(
