@@ -19,7 +19,7 @@ demo: ## two village boxes on this computer trade with each other (ONCE=1: one t
 	@$(BIN)/village-edge demo $(if $(ONCE),--once) $(ARGS)
 
 test: ## all tests, as CI runs them
-	@build/system-packages chromium curl systemd
+	@build/system-packages chromium curl systemd golang-go golang-golang-x-mod-dev
 	@build/venv dev
 	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge import __version__, app, asked, cli_trades, commands, control, shown
+from edge import __version__, app, asked, cli_proofs, cli_trades, commands, control, shown
 from edge.appliance import event_loop, streams
 from edge.appliance.watchdog import Supervisor
 from edge.config import FOLDER_VARIABLE, VillageSettings, check_environment, load
@@ -286,18 +286,17 @@ def _trade(commands: _Commands) -> None:
 
 def _files(commands: _Commands) -> None:
     _command(commands, "audit", "recompute the whole ledger and compare", _run_audit, printed=True)
-    made = _command(
-        commands, "verify", "check a receipt, or proofs, offline", _run_verify, printed=True
-    )
-    made.add_argument("file", type=Path, help="what `export receipt` or `misbehaviour` wrote")
+    cli_proofs.add_verify(_command, commands, _run_verify)
     export = _group(commands, "export", "write files for others")
     for name, help_, ask in (
         ("registry", "this village and its neighbours", lambda a: control.ExportRegistry()),
         ("trades", "all trades, without people", lambda a: control.ExportTrades()),
         ("receipt", "one decided trade's proof", lambda a: control.ExportReceipt(a.trade)),
         ("misbehaviour", "proofs against villages", lambda a: control.ExportMisbehaviour()),
+        ("proof", "that a record is in a log: a .tlog-proof", cli_proofs.of_record),
     ):
         made = _command(export, name, help_, _run_export)
+        cli_proofs.add_flags(made, name)
         made.set_defaults(ask=ask)
         if name == "receipt":
             made.add_argument("trade", help=_TRADE_HELP)
@@ -436,7 +435,7 @@ def _progress(arguments: argparse.Namespace) -> Callable[[int, int], None] | Non
 
 
 def _run_verify(arguments: argparse.Namespace) -> None:
-    answer, lines = shown.verified(asked.read_text(arguments.file).rstrip("\n").encode())
+    answer, lines = cli_proofs.verified(arguments)
     if arguments.json:
         print(json.dumps(answer, indent=2))
     else:

@@ -10,8 +10,8 @@ from edge import (
     abandon,
     after_settlement,
     desk,
+    exports,
     market,
-    misbehaviour,
     peering,
     standing,
     steward,
@@ -25,9 +25,7 @@ from edge.control import (
     AssetApprove,
     Consume,
     Declare,
-    ExportMisbehaviour,
     ExportReceipt,
-    ExportRegistry,
     ExportTrades,
     ImportRegistry,
     Issue,
@@ -123,15 +121,11 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
 
 def _export(view: View, command: AnyCommand) -> object:
     match command:
-        case ExportRegistry():
-            return registry.encode_list(peering.listed(view)).decode()
         case ExportTrades():
             return [trade_public(found) for found in trades.everyone(view, limit=100_000)]
-        case ExportMisbehaviour():
-            return misbehaviour.export(view).decode()
         case ExportReceipt():
             return receipt.encode(_receipt(view, command.trade)).decode()
-    raise AssertionError(f"no arm for {type(command).__name__}")
+    return exports.of(view, command)
 
 
 def swap_shown(view: View, found: Swap) -> dict[str, object]:
@@ -165,7 +159,7 @@ def deal_shown(view: View, found: Deal) -> dict[str, object]:
         "to_user": taker,
         "fee": names.amount_text(0, names.TOKEN_DECIMALS),
         "message": words.describe_deal(
-            "from", found.status, gives, gets, taker, deadline, me=giver
+            "from", found.status, gives, gets, taker, deadline, giver, found.reason
         ),
         "refund_of": None,
         "refund": None,
@@ -379,7 +373,7 @@ async def _go_on(box: Box, command: TradeDelivered | TradeDispute | TradeRefund)
 async def _abandon(box: Box, command: TradeAbandon) -> object:
     evidence = abandon.read_evidence(command.evidence.encode()) if command.evidence else None
 
-    def end(tx: Tx) -> Trade:
+    def end(tx: Tx) -> Swap:
         found = swaps.named(tx, command.trade)
         return abandon.abandon(tx, found, "a steward", command.reason, evidence)
 

@@ -143,10 +143,12 @@ class TradeDispute(Command, frozen=True, tag="trade dispute"):
 
 
 class TradeRefund(Command, frozen=True, tag="trade refund"):
-    """For the member of this village whose trade it is."""
+    """For the member of this village whose trade it is. `tokens`: how much of its AT is to be given
+    back; empty: all."""
 
     trade: str
     id: str = ""
+    tokens: str = ""
 
 
 class TradeShow(Command, frozen=True, tag="trade show"):
@@ -191,6 +193,15 @@ class ExportMisbehaviour(Command, frozen=True, tag="export misbehaviour"):
     pass
 
 
+class ExportProof(Command, frozen=True, tag="export proof"):
+    """Of record `index` of a neighbour's log, or with an empty `village` of the own; `unwitnessed`:
+    also by a checkpoint that no other village has cosigned."""
+
+    index: Annotated[int, msgspec.Meta(ge=-limits.COUNTER_MINOR_MAX, le=limits.COUNTER_MINOR_MAX)]
+    village: str = ""
+    unwitnessed: bool = False
+
+
 class ImportRegistry(Command, frozen=True, tag="import registry"):
     file: str
 
@@ -225,6 +236,7 @@ AnyCommand = (
     | ExportTrades
     | ExportReceipt
     | ExportMisbehaviour
+    | ExportProof
     | ImportRegistry
 )
 _decoder: "msgspec.json.Decoder[AnyCommand]" = msgspec.json.Decoder(AnyCommand)

@@ -13,10 +13,10 @@ from enum import IntEnum
 from typing import Protocol
 
 from edge.core import messages, trade
-from edge.core.messages import CouncilMessage, Exchange
+from edge.core.messages import CouncilMessage
 from edge.errors import BoxError, DiskFull, Malformed, TooMany
 from edge.exchange import Heard, Said, Subjects, compose, receive
-from edge.storage import neighbours
+from edge.storage import neighbours, telling
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import Runner, Urgent
 from edge.told import ALL, Told, Ways
@@ -97,15 +97,18 @@ class FederationClient:
     async def _watch_the_clock(self, seconds: float) -> None:
         """Do what councils wait for, when it is time, for so long."""
         loop = asyncio.get_running_loop()
-        end_s = loop.time() + seconds
-        while (left_s := end_s - loop.time()) > 0:
+        end_s = wakes_s = loop.time() + seconds
+        wakes_ms: int | None = None  # what `wakes_s` is by the box's clock
+        while loop.time() < end_s:
             self._news.clear()
-            if await self._runner.read(self._subjects.next_wake) is not None:
-                wakes_ms = await self._runner.write(self._subjects.wake)
-                self._wake(await self._runner.read(self._subjects.urgent))
-                left_s = left_s if wakes_ms is None else min(left_s, wakes_ms / 1000)
+            next_ms = await self._runner.read(self._subjects.next_wake)
+            is_sooner = next_ms is not None and (wakes_ms is None or next_ms < wakes_ms)
+            if is_sooner or loop.time() >= wakes_s:
+                wakes_ms, left_ms = await self._runner.write(self._subjects.wake)
+                wakes_s = end_s if wakes_ms is None else loop.time() + left_ms / 1000
+                self._wake(await self._runner.read(telling.urgent))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
+                async with asyncio.timeout_at(min(wakes_s, end_s)):
                     await self._news.wait()
 
     def kick_all(self) -> None:
@@ -153,7 +156,7 @@ class FederationClient:
             said = await self._compose(village, about, heard.unknown, ways=ways)
             peer.answered = said
         self._wake(heard.urgent)
-        self._note_news(message, said.message)
+        self._note_news(heard, said)
         return messages.encode(said.message)
 
     async def _exchange_once(self, village: str, why: "Why") -> tuple[Said | None, Heard]:
@@ -217,7 +220,7 @@ class FederationClient:
             peer.urgent |= urgent
             peer.wake(Why.SOON if why is Why.SOON else Why.URGENT)
         self._wake(heard.urgent)
-        self._note_news(message, said.message)
+        self._note_news(heard, said)
         return said, heard
 
     async def _post(self, village: str, said: Said) -> bytes:
@@ -276,9 +279,9 @@ class FederationClient:
             return ALL
         return Ways(why is Why.SOON, peer.seen_ms, why is Why.ASKED)
 
-    def _note_news(self, *spoken: Exchange) -> None:
+    def _note_news(self, heard: Heard, said: Said) -> None:
         """A council may have news: look what it waits for, and tell everyone in a while."""
-        if any(each.councils for each in spoken):
+        if heard.news or said.message.councils:
             self._news.set()
             self._tell_later()
 

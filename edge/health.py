@@ -7,7 +7,7 @@ import msgspec
 
 from edge import __version__
 from edge.appliance.health import ClockState, Disk
-from edge.core import limits, note, records, words
+from edge.core import checkpoint, limits, messages, note, records, words
 from edge.storage import deciding, facts, logs, misbehaviour, neighbours, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, View
@@ -50,6 +50,7 @@ class OwnLog(msgspec.Struct, frozen=True):
     cosigned_size: int
     cosigned_by: list[str]
     cosigners: dict[str, int]  # each neighbour, and how much of the log its cosignature covers
+    cosigned_times: dict[str, int]  # when it was made, by that village's clock; 0: never
 
 
 class Contact(msgspec.Struct, frozen=True):
@@ -180,7 +181,16 @@ def own_log(view: View, everyone: list[Neighbour]) -> OwnLog:
         newest.minute * limits.MINUTE_MS // 1000,
         *logs.last_cosigned(view, OWN_LOG),
         cosigners,
+        {village: _cosigned_s(line) for village, line in lines.items()},
     )
+
+
+def _cosigned_s(line: messages.CosignatureLine | None) -> int:
+    """Return when a neighbour says that it cosigned; a time that no calendar shows is its last."""
+    if line is None:
+        return 0
+    time_s = checkpoint.cosigned_s(note.NoteSignature.from_text(line.line))
+    return min(time_s, limits.DEADLINE_MINUTE_MAX * 60)
 
 
 def _contact(known: Neighbour, now: Now) -> Contact:

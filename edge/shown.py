@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edge.core import misbehaviour, receipt, trade, words
+from edge.core import limits, misbehaviour, receipt, trade, words
 from edge.health import CLOCK_TEXT
 from edge.storage.audit import AuditReport
 
@@ -147,6 +147,8 @@ def status(answer: Any) -> Iterator[str]:
     yield f"  log         {log['size']} records, root {log['root']}"
     yield f"              newest of {when(log['time'])}"
     yield f"  cosigned    {log['cosigned_size']} records, by {cosigned}"
+    for village, size in log["cosigners"].items():
+        yield f"              {village}: {size} records, {when(log['cosigned_times'][village])}"
     free, total = (size / 1e9 for size in answer["disk"].values())
     yield f"  disk        {free:.1f} GB free of {total:.1f} GB"
     yield f"  clock       {CLOCK_TEXT[answer['clock']]}"
@@ -205,6 +207,19 @@ def proof(checked: receipt.Receipt, terms: trade.Terms) -> dict[str, object]:
         "request": terms.request.text,
         "subject": trade.subject_of(bytes(checked.terms)).hex(),
         "signed_by": [village for village, _ in checked.certificate.precommits],
+        "logs": [_witnessed(each, terms) for each in checked.evidence],
+    }
+
+
+def _witnessed(evidence: receipt.Evidence, terms: trade.Terms) -> dict[str, object]:
+    """Return where a party's statement stands, and which seats cosigned that when."""
+    owner = evidence.village
+    head, cosigned = receipt.witnessed(evidence, terms.seats)
+    return {
+        "village": owner,
+        "record": evidence.index,
+        "size": head.size,
+        "cosigned": {village: second for village, second in cosigned.items() if village != owner},
     }
 
 
@@ -217,6 +232,12 @@ def proof_lines(answer: dict[str, object]) -> Iterator[str]:
     yield f"  outcome   {answer['outcome']}, certified by {' and '.join(signers)}"
     yield f"  trade     {answer['id']}, trade_id {answer['trade_id']}"
     yield f"  subject   {answer['subject']}"
+    logs = answer["logs"]
+    assert isinstance(logs, list)
+    for each in logs:
+        yield f"  log       {each['village']}, record {each['record']} of {each['size']}"
+        for village, second in each["cosigned"].items():
+            yield f"            cosigned by {village}, {when(second)}"
 
 
 def audit(report: AuditReport) -> dict[str, object]:
@@ -250,6 +271,8 @@ def when(second: int) -> str:
     """Return a time as people read it, in UTC; `never` for 0."""
     if second == 0:
         return "never"
+    if second > limits.DEADLINE_MINUTE_MAX * 60:
+        return f"{second} s after 1970"
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

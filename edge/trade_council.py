@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from edge import misbehaviour
-from edge.core import canonical, council, limits, receipt, trade, valid
-from edge.core.council import Certificate, Seat, State, Value
+from edge.core import council, receipt, trade, valid
+from edge.core.council import Certificate, Seat, State, Value, Vote
 from edge.core.messages import (
     UNKNOWN_ROUND,
     CouncilMessage,
@@ -21,18 +21,15 @@ from edge.core.messages import (
 )
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
-from edge.errors import BadProof, Malformed, PeerError, WrongState
+from edge.errors import BadProof, Malformed, PeerError
 from edge.storage import allowance, councils, facts, logs, neighbours, telling
-from edge.storage import misbehaviour as proofs_of
 from edge.storage.councils import Held, Opened
 from edge.storage.neighbours import Neighbour
-from edge.storage.telling import Due, SaidOf
+from edge.storage.telling import SaidOf
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, Tx, View
-from edge.told import ALL, Told, Ways
 
 UNDECIDED_PER_PAIR_MAX: Final = 2_000  # trades of two parties with each other
-SAID_BYTES_MAX: Final = 400_000  # in one message, of which there is always one subject whole
 
 
 def is_for(terms: trade.Terms) -> bool:
@@ -54,66 +51,6 @@ def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
         for evidence, statement in councils.statements(view, subject)
         if (statement == "hold") == (value == "COMMIT")
     }
-
-
-# The seats
-
-
-def choose_seats(view: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
-    """Return who is to decide a trade with a neighbour: the two parties and five others or two, as
-    many as the charter says and there are that could; or else the parties alone.
-
-    The others are neighbours of both, and say so; they have been heard from a short while ago, and
-    of too many those come first whose ids do.
-    """
-    own = view.identity
-    parties = (Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key))
-    found = [
-        Seat(each.village, each.key)
-        for each in neighbours.everyone(view)
-        if each.village != neighbour.village
-        and each.village in neighbour.entry.trusted_villages
-        and not why_no_seat(view, each, own.village, neighbour.village)
-    ]
-    seats_max = min(neighbours.council_seats(view, neighbour), 2 + len(found))
-    size = max(size for size in trade.COUNCIL_SIZES if size <= seats_max)
-    return parties + tuple(found[: size - 2])
-
-
-def check_seats(tx: Tx, terms: trade.Terms) -> None:
-    """Raise WrongState unless this village trusts every seat of a council to decide, before it is
-    bound. Fewer seats than the charter allows are taken as the proposer's best: whom it could ask
-    is not known here."""
-    parties = (terms.from_village, terms.to_village)
-    [other] = [each for each in parties if each != tx.identity.village]
-    seats_max = neighbours.council_seats(tx, neighbours.named(tx, other))
-    if len(terms.seats) > seats_max:
-        raise WrongState(
-            f"{len(terms.seats)} villages are to decide it, and the charter with {other} says"
-            f" {seats_max} at most"
-        )
-    for seat in terms.seats:
-        if not is_for(terms) or seat.village in parties:
-            continue
-        known = neighbours.find(tx, seat.village)
-        if known is None or known.key != seat.key:
-            raise WrongState(f"{seat.village} is to decide with others, and is no neighbour here")
-        if why := why_no_seat(tx, known, *parties):
-            raise WrongState(why)
-
-
-def why_no_seat(view: Tx, known: Neighbour, *parties: str) -> str:
-    """Return why a neighbour cannot have a seat in a trade between two others, nothing if it
-    can."""
-    if known.trouble:
-        return f"{known.village} is to decide with others, and is not trusted: {known.trouble}"
-    if proofs_of.is_proven(view, known.village, known.key):
-        return f"{known.village} is to decide with others, and has broken the rules of councils"
-    if not set(parties) <= set(known.entry.trusted_villages):
-        return f"{known.village} is to decide with others, and is not a neighbour of both villages"
-    if view.stamp_ms - known.last_contact_ms > limits.WINDOW_S_DEFAULT * 1000:
-        return f"{known.village} is to decide with others, and has not been heard from lately"
-    return ""
 
 
 # What other seats say
@@ -153,7 +90,9 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
         return _take_in(tx, neighbour, held, message)
     for evidence in message.evidence:  # for the receipt
         _keep_proof(tx, held, evidence)
-    if message.certificate is not None and message.round != UNKNOWN_ROUND:  # it has all it needs
+    if message.certificate is None:
+        telling.tell(tx, neighbour.village, opened.id)
+    elif message.round != UNKNOWN_ROUND:  # it has all it needs
         telling.note_told(tx, neighbour.village, SaidOf(opened.id, opened.changed_ms, True))
     return False
 
@@ -189,7 +128,7 @@ def keep_decision(tx: Tx, subject: bytes, certificate: Certificate) -> None:
     decides this subject."""
     opened = councils.find(tx, subject)
     if opened is not None and opened.certificate is None:
-        _decide(tx, opened, certificate)
+        _decide(tx, opened, certificate, by=tx.identity.village)
 
 
 def decision(view: View, subject: bytes) -> Certificate | None:
@@ -217,132 +156,6 @@ def wake(tx: Tx) -> set[bytes]:
         if _go_on(tx, opened):
             decided.add(opened.id)
     return decided
-
-
-# What to say
-
-
-def speak(
-    view: View, own: str, village: str, room: int, said: Told, ways: Ways
-) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int, bool]:
-    """Return what another seat lacks, of at most `room` subjects, the newest stamp of any that it
-    lacks, and whether there may be more. No message: it lacks nothing of that after all."""
-    found: list[tuple[CouncilMessage | None, SaidOf]] = []
-    size = newest_ms = 0
-    for each in telling.due(view, village, room + len(said)):  # those it has been told included
-        if len(found) == room:
-            return found, newest_ms, True
-        opened, asked = each.opened, each.told_ms == telling.NOTHING_TOLD
-        if asked and opened.id in said.anew and ways != ALL:
-            continue  # it may have no room for it: once for each heartbeat
-        newest_ms = max(newest_ms, opened.changed_ms)
-        is_whole = asked or (ways.is_whole and opened.changed_ms <= ways.until_ms)
-        if not (is_whole or each.urgent):
-            continue
-        since_ms = each.told_ms
-        if not asked:
-            since_ms = max(since_ms, said.until_ms(opened.id, whole=is_whole))
-        if since_ms >= opened.changed_ms:
-            continue
-        message = _say(view, each, (own, village), since_ms, is_whole=is_whole)
-        size += 0 if message is None else len(canonical.encode(message))
-        if found and size > SAID_BYTES_MAX:
-            return found, newest_ms, True
-        found.append((message, SaidOf(opened.id, opened.changed_ms, is_whole, since_ms)))
-    return found, newest_ms, False
-
-
-def told(tx: Tx, village: str, said: Iterable[SaidOf]) -> None:
-    """Note that a seat has stored what was said."""
-    for each in said:
-        telling.note_told(tx, village, each)
-
-
-def _say(
-    view: View, due: Due, between: tuple[str, str], told_ms: int, *, is_whole: bool
-) -> CouncilMessage | None:
-    """Return what we say to a seat of a subject: the decision, all that it lacks, or our own words;
-    None for nothing."""
-    message: CouncilMessage | None
-    own, village = between
-    if due.opened.certificate is not None:
-        message = _decided(view, due)
-    elif is_whole:
-        message = _message(view, due, village, told_ms)
-    else:
-        message = _own_words(view, due.opened, own, told_ms)
-    if due.asks and message is not None:
-        message = msgspec.structs.replace(message, round=UNKNOWN_ROUND)
-    return message
-
-
-def _decided(view: View, due: Due) -> CouncilMessage:
-    """Return the decision; to a seat that has signed nothing yet, or asks, with all that opens the
-    subject and proves it."""
-    opened = due.opened
-    lacks = due.told_ms == telling.NOTHING_TOLD or (due.told_ms == 0 and due.reached < 0)
-    return CouncilMessage(
-        opened.id,
-        opened.state.round,
-        _opening(opened) if lacks else None,
-        tuple(councils.proofs(view, opened.id)) if lacks else (),
-        certificate=opened.certificate,
-    )
-
-
-def _message(view: View, due: Due, village: str, told_ms: int) -> CouncilMessage:
-    """Return all that was kept since `told_ms`, but what that seat has said itself: that it only
-    needs if it has lost everything."""
-    opened, id_, rounds = due.opened, due.opened.id, _rounds_said(due.opened.state)
-    own = village if told_ms > 0 else ""
-    proposals, votes = councils.proposals(view, id_, told_ms), councils.votes(view, id_, told_ms)
-    return CouncilMessage(
-        id_,
-        opened.state.round,
-        None if told_ms > 0 else _opening(opened),
-        tuple(each for each in councils.proofs(view, id_, told_ms) if each.village != own),
-        tuple(each for each in councils.absents(view, id_, told_ms) if each.village != own),
-        tuple(each for each in proposals if each.village != own and each.round in rounds),
-        tuple(each for each in votes if each.village != own and each.round in rounds),
-    )
-
-
-def _own_words(view: View, opened: Opened, own: str, told_ms: int) -> CouncilMessage | None:
-    """Return what this village itself has said since `told_ms`, None for nothing: with what opens
-    the subject, if it is a party that has not said it, and what proves a proposal. After another's
-    proposal its own proof is not urgent: that came with it."""
-    id_, state, rounds = opened.id, opened.state, _rounds_said(opened.state)
-    opens = told_ms <= 0 and own in (opened.terms.from_village, opened.terms.to_village)
-    known = [each for each in councils.proposals(view, id_) if each.round == state.round]
-    proposes = any(each.village == own for each in known)
-    proves = not known or proposes
-    votes = councils.votes(view, id_, told_ms)
-    proposals = councils.proposals(view, id_, told_ms)
-    said = CouncilMessage(
-        id_,
-        state.round,
-        _opening(opened) if opens else None,
-        tuple(
-            each
-            for each in (councils.proofs(view, id_, told_ms) if proves else ())
-            if proposes or each.village == own
-        ),
-        tuple(
-            each for each in councils.absents(view, id_, told_ms) if proposes or each.village == own
-        ),
-        tuple(each for each in proposals if each.village == own and each.round in rounds),
-        tuple(each for each in votes if each.village == own and each.round in rounds),
-    )
-    is_empty = not (opens or said.evidence or said.absents or said.proposals or said.votes)
-    return None if is_empty else said
-
-
-def _opening(opened: Opened) -> Opening:
-    return Opening(msgspec.Raw(opened.terms_bytes), opened.from_signature, opened.to_signature)
-
-
-def _rounds_said(state: State) -> set[int]:
-    return {state.round - 1, state.round, state.round + 1, state.valid_round}
 
 
 # Helpers
@@ -401,7 +214,7 @@ def _take_in(tx: Tx, neighbour: Neighbour, held: Held, message: CouncilMessage) 
     if any(news):
         allowance.count_words(tx, neighbour.village, message.evidence, news)
     if message.certificate is not None:
-        return _decide(tx, opened, message.certificate)
+        return _decide(tx, opened, message.certificate, by=neighbour.village)
     return any(news) and _advance(tx, held)
 
 
@@ -435,19 +248,29 @@ def _advance(tx: Tx, held: Held, urgent_to: Collection[str] = (), *, is_news: bo
     for vote in moved.votes:
         councils.keep_vote(tx, held, vote)
     has_said = bool(has_said or moved.proposals or moved.votes)
-    if has_said or is_news:
-        telling.note_news(tx, opened, None if has_said else urgent_to)
+    if has_said:
+        telling.note_news(tx, opened, _who_waits(held.opened, own.village, moved.votes))
+    elif is_news:
+        telling.note_news(tx, opened, urgent_to)
     if moved.state.round > opened.state.round + 1:
         telling.ask_anew(tx, opened)
-    return moved.certificate is not None and _decide(tx, opened, moved.certificate)
+    return moved.certificate is not None and _decide(tx, opened, moved.certificate, by=own.village)
 
 
-def _decide(tx: Tx, opened: Opened, certificate: Certificate) -> bool:
+def _decide(tx: Tx, opened: Opened, certificate: Certificate, by: str) -> bool:
     councils.decide(tx, opened, certificate)
+    telling.note_decided(tx, opened, by)
     if _lacks_proof(tx, opened, certificate.value):
         telling.ask_anew(tx, opened)
-    telling.note_news(tx, opened, ())  # each seat sees the votes, as a rule
     return True
+
+
+def _who_waits(opened: Opened, own: str, votes: Sequence[Vote]) -> tuple[str, ...] | None:
+    """Return to whom what we have just said is urgent, None: to all. As long as all goes well that
+    is the first proposer, who tells the others; they hear of it from us a little later."""
+    is_first = opened.proposer == own
+    goes_well = opened.state.round == 0 and votes and all(each.value for each in votes)
+    return (opened.proposer,) if goes_well and not is_first else None
 
 
 def _lacks_proof(tx: Tx, opened: Opened, value: Value) -> bool:
@@ -474,7 +297,7 @@ def _prove(tx: Tx, opened: Opened, index: int, statement: Statement) -> bool:
     if opened.certificate is not None:
         telling.note_news(tx, opened, ())
         return False
-    return _advance(tx, held, (opened.subject.proposer(max(opened.state.round, 0)),))
+    return _advance(tx, held, (opened.proposer,))
 
 
 def _wakes_ms(tx: Tx, opened: Opened, state: State) -> int | None:

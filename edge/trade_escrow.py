@@ -6,7 +6,7 @@ from them by `core.trade.next_action`, so the first message, a retry and a resta
 
 from collections.abc import Iterable, Sequence
 
-from edge import trade_council, trade_delivery, trade_receipt, trade_terms
+from edge import trade_council, trade_delivery, trade_receipt, trade_seats, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
 from edge.core.council import Certificate, Seat
@@ -33,7 +33,6 @@ from edge.storage import (
     members,
     neighbours,
     outbox,
-    telling,
     trades,
 )
 from edge.storage.members import Member
@@ -91,7 +90,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
         raise WrongState("the trade's deadline has passed", trade_status=known.status)
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
-    trade_council.check_seats(tx, known.terms)
+    trade_seats.check(tx, known.terms)
     trade_delivery.check_refund(tx, known.terms, member.id)
     _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
@@ -206,11 +205,12 @@ def begin(tx: Tx) -> None:
     _end_decided(tx, trade_council.begin(tx))
 
 
-def wake(tx: Tx) -> int | None:
-    """Do what time has made due in councils; return the milliseconds to the next, or None."""
+def wake(tx: Tx) -> tuple[int | None, int]:
+    """Do what time has made due in councils; return when there is more, or None, and in how many
+    milliseconds."""
     _end_decided(tx, trade_council.wake(tx))
     next_ms = councils.next_wake(tx)
-    return None if next_ms is None else max(0, next_ms - tx.now_ms)
+    return next_ms, max(0, (next_ms or 0) - tx.now_ms)
 
 
 def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
@@ -230,10 +230,6 @@ def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
 receipt = trade_receipt.of_trade
 speak = outbox.speak
 told = outbox.told
-speak_council = trade_council.speak
-told_council = trade_council.told
-answer_unknown = trade_council.answer_unknown
-urgent = telling.urgent
 next_wake = councils.next_wake
 
 
@@ -471,7 +467,7 @@ def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
     if neighbour.trouble:
         return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
     try:
-        trade_council.check_seats(tx, known.terms)
+        trade_seats.check(tx, known.terms)
         trade_delivery.check_refund(tx, known.terms, known.member)
     except (WrongState, InvalidInput) as error:
         return _end_unbound(tx, known, Event.CANCEL, error.detail)

@@ -15,10 +15,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
+GO_SUMDB: Final = Path("/usr/share/gocode/src/golang.org/x/mod/sumdb")  # golang-golang-x-mod-dev
 
 CAPABILITIES: Final[dict[str, Callable[[], bool]]] = {
     "chromium": CHROMIUM.exists,
     "curl": lambda: shutil.which("curl") is not None,
+    "go": lambda: shutil.which("go") is not None and GO_SUMDB.is_dir(),
     "systemd-analyze": lambda: shutil.which("systemd-analyze") is not None,
 }
 REQUIRED: Final = pytest.StashKey[frozenset[str]]()

@@ -9,6 +9,7 @@ PROOF_HASHES_MAX = 63  # C2SP tlog-witness
 NOTE_BYTES_MAX = 16_384
 NOTE_SIGNATURES_MAX = 32  # C2SP signed-note: accept at least 16
 ADD_CHECKPOINT_BYTES_MAX = 20_480  # room for a proof and a note of the greatest sizes
+LOG_PROOF_BYTES_MAX = 102_400  # the same, and a record in base64
 
 # Amounts: integers in minor units
 AMOUNT_MINOR_MAX = 10**12
@@ -65,6 +66,7 @@ PUSH_RECORDS_MAX = 8_192
 PUSH_BYTES_MAX = 1_000_000
 SUBJECTS_PER_MESSAGE_MAX = 64
 COUNCILS_PER_MESSAGE_MAX = 32
+COSIGNED_PER_MESSAGE_MAX = 16  # others' cosignatures on the sender's log
 MISBEHAVIOUR_PER_MESSAGE_MAX = 2  # proofs of it; more are not looked at
 MISBEHAVIOUR_PER_VILLAGE_MAX = 4  # proofs kept of one village's
 NEIGHBOURS_MAX = 64

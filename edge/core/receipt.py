@@ -67,15 +67,24 @@ def verify(receipt: Receipt) -> trade.Terms:
 def verify_evidence(evidence: Evidence, seats: Sequence[council.Seat]) -> bytes:
     """Return the record if it is *proven*: in a tree that its village signed and a quorum of the
     seats, the village itself counted, cosigned. Raises BadProof, Malformed or BadSignature."""
-    keys = {seat.village: seat.key for seat in seats}
-    head = verify_signed(evidence, seats)
-    cosigned = {evidence.village} | _cosigners(evidence.checkpoint, head, keys)
+    _, others = witnessed(evidence, seats)
+    cosigned = {evidence.village} | others.keys()
     needed = council.quorum(len(seats))
     if len(cosigned) < needed:
         raise BadProof(
             f"{len(cosigned)} of {needed} seats have cosigned the log of {evidence.village}"
         )
     return evidence.record
+
+
+def witnessed(
+    evidence: Evidence, seats: Sequence[council.Seat]
+) -> tuple[checkpoint.Checkpoint, dict[str, int]]:
+    """Return the checkpoint of `verify_signed`, and which seats have cosigned it, each with the
+    time that it says, in seconds of UTC. Raises BadProof, Malformed or BadSignature."""
+    head = verify_signed(evidence, seats)
+    keys = {seat.village: seat.key for seat in seats}
+    return head, _cosigners(evidence.checkpoint, head, keys)
 
 
 def verify_signed(evidence: Evidence, seats: Sequence[council.Seat]) -> checkpoint.Checkpoint:
@@ -134,14 +143,13 @@ def claimed_by(evidence: Evidence) -> trade.Statement | None:
     return "no-hold" if isinstance(record, records.NoHoldRecord) else None
 
 
-def _cosigners(text: str, head: checkpoint.Checkpoint, keys: dict[str, bytes]) -> set[str]:
-    found = set()
+def _cosigners(text: str, head: checkpoint.Checkpoint, keys: dict[str, bytes]) -> dict[str, int]:
+    found = {}
     for signature in note.Note.from_text(text).signatures:
         key = keys.get(signature.name)
         if key is None or signature.key_id != note.key_id(signature.name, note.COSIGNATURE_V1, key):
             continue
-        checkpoint.verify_cosignature(head, signature, signature.name, key)
-        found.add(signature.name)
+        found[signature.name] = checkpoint.verify_cosignature(head, signature, signature.name, key)
     return found
 
 

@@ -37,6 +37,11 @@ class Opened(msgspec.Struct, frozen=True):
     def subject(self) -> Subject:
         return Subject(self.terms.network, self.id, self.terms.seats, self.terms.window_s)
 
+    @property
+    def proposer(self) -> str:
+        """Return the village that proposes in this round, or in the first."""
+        return self.subject.proposer(max(self.state.round, 0))
+
 
 COLUMNS: Final = (
     "SELECT subject, terms, from_signature, to_signature, opened_ms, state, wakes_ms, certificate,"
@@ -322,17 +327,13 @@ def keep_state(tx: Tx, opened: Opened, state: State, wakes_ms: int | None) -> No
 
 
 def decide(tx: Tx, opened: Opened, certificate: Certificate) -> None:
-    """Keep the decision: from now on the certificate is all that is said. It is urgent to none but
-    the parties, and only if our own vote was not said to them: all see the votes, as a rule."""
+    """Keep the decision: from now on the certificate is all that is said."""
     tx.run(
         "UPDATE subject SET certificate = ?, wakes_ms = NULL WHERE subject = ?"
         " AND certificate IS NULL",
         canonical.encode(certificate),
         opened.id,
     )
-    parties = (opened.terms.from_village, opened.terms.to_village)
-    sql = "UPDATE told SET urgent = 0 WHERE subject = ? AND urgent = 1 AND village NOT IN (?, ?)"
-    tx.run(sql, opened.id, *parties)
 
 
 # Time

@@ -119,6 +119,11 @@ def add(
     return by_subject(tx, subject)
 
 
+def count(view: View, status: Status) -> int:
+    found: int = view.one("SELECT count(*) FROM trade WHERE status = ?", status)[0]
+    return found
+
+
 def find(view: View, subject: bytes) -> Trade | None:
     row = view.one(f"{_COLUMNS} WHERE subject = ?", subject)
     return _trade(row) if row else None

@@ -73,8 +73,8 @@ class Urgent(NamedTuple):
 class Tx(View):
     """One batch of writes, under one `stamp_ms`, greater than any before; `minute` is its public
     form. `now_ms` is what the clock says, which may be less. Whoever sets `empties_wal` asks that
-    nothing written before be left in that file. `urgent` is what other villages must hear at once;
-    it may hold too much."""
+    nothing written before be left in that file. `news`: something of a council has changed;
+    `urgent` is what other villages must hear at once. Both may tell too much."""
 
     __slots__ = (
         "_appended",
@@ -84,6 +84,7 @@ class Tx(View):
         "empties_wal",
         "identity",
         "minute",
+        "news",
         "now_ms",
         "random",
         "stamp_ms",
@@ -106,6 +107,7 @@ class Tx(View):
         self.stamp_ms = stamp_ms
         self.minute = stamp_ms // limits.MINUTE_MS
         self.empties_wal = False
+        self.news = False
         self.urgent: set[Urgent] = set()
         self._size = size
         self._appended: list[tuple[int, bytes, bytes]] = []  # position, leaf hash, record

@@ -14,6 +14,7 @@ from edge.storage import neighbours, witness
 from edge.storage.tx import Runner
 from edge.transport import problems
 from edge.transport.connections import network_of
+from edge.transport.log_routes import LogRoutes
 from edge.transport.rate import Rate
 from edge.transport.replay import ReplayGuard
 from edge.transport.room import Room
@@ -77,6 +78,7 @@ class FederationRoutes:
         self._strangers_room = Room(STRANGERS_BODIES_BYTES_MAX, STRANGERS_BODIES_OF_ONE_BYTES_MAX)
         self._lists = Rate(MISBEHAVIOUR_AT_ONCE, MISBEHAVIOUR_PER_S, monotonic_s)
         self._checkpoints = Rate(ADD_CHECKPOINTS_AT_ONCE, ADD_CHECKPOINTS_PER_S, monotonic_s)
+        self._logs = LogRoutes(runner, monotonic_s)
 
     def application(self, on_broken_law: Callable[[AssertionError], None]) -> web.Application:
         app = web.Application(
@@ -91,6 +93,7 @@ class FederationRoutes:
                 web.get(VILLAGES_PATH, self.villages),
                 web.get(MISBEHAVIOUR_PATH, self.misbehaviour),
                 web.post(ADD_CHECKPOINT_PATH, self.add_checkpoint),
+                *self._logs.routes(),
             ]
         )
         return app

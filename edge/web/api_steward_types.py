@@ -6,7 +6,8 @@ from edge.web.api_types import Amount, Balance, Struct
 
 class LogShown(Struct, frozen=True):
     """The own log's newest checkpoint, and how far others have cosigned it: the neighbours in
-    `cosigners` so many records each. `newest_ms`: of its newest record, to the minute."""
+    `cosigners` so many records each, at `cosigned_ms` by their clocks (0 for never). `newest_ms`:
+    of its newest record, to the minute."""
 
     size: int
     root: str
@@ -14,6 +15,7 @@ class LogShown(Struct, frozen=True):
     cosigned_size: int
     cosigned_by: list[str]
     cosigners: dict[str, int]
+    cosigned_ms: dict[str, int]
 
 
 class Contact(Struct, frozen=True):
@@ -28,11 +30,14 @@ class Contact(Struct, frozen=True):
 
 
 class Misbehaviour(Struct, frozen=True):
-    """A village of which proof is kept that it signed two words in a trade where a seat has one."""
+    """A village of which proof is kept that it broke the rules of councils in a trade: `what`, in
+    words; `source`: the neighbour that told of it, empty if this box found it."""
 
     village: str
     trade: str
     subject: str
+    what: str
+    source: str
     kept_ms: int
 
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import boxes, council, ledger, market, table
+from tests.bench import boxes, council, ledger, log, market, one_trade, table
 
 BENCHES = {
     "ledger": ledger.rows,
     "boxes": boxes.rows,
     "council": council.rows,
+    "one_trade": one_trade.rows,
     "market": market.rows,
+    "log": log.rows,
 }
 RESULTS = Path(".bench/results.json")
 

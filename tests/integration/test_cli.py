@@ -328,8 +328,9 @@ def test_status_says_who_and_where_as_programs_need_it(pair: Pair) -> None:
     assert (key.name, key.algorithm, key.public) == (MISSOURI, note.ED25519, secret.public)
     assert shown["serving"] is True
     assert shown["log"].keys() == {
-        *("size", "root", "time", "cosigned_size", "cosigned_by", "cosigners"),
+        *("size", "root", "time", "cosigned_size", "cosigned_by", "cosigners", "cosigned_times"),
     }
+    assert shown["log"]["cosigners"].keys() == shown["log"]["cosigned_times"].keys()
     assert shown["disk"].keys() == {"free_bytes", "total_bytes"}
     assert shown["clock"] in ("synchronized", "unconfirmed")
     assert (shown["health"] == "All is well.") is (shown["reasons"] == [])
@@ -990,8 +991,13 @@ def test_verify_takes_a_good_receipt_anywhere(receipt: Path, tmp_path: Path) -> 
     shown = answer("verify", tmp_path / "copy")
     assert shown.keys() == {
         *("outcome", "id", "trade_id", "from_village", "to_village", "offer", "request"),
-        *("subject", "signed_by"),
+        *("subject", "signed_by", "logs"),
     }
+    for each in shown["logs"]:
+        [(witness, second)] = each["cosigned"].items()
+        assert {each["village"], witness} == {MISSOURI, CALIFORNIA}
+        assert each["record"] < each["size"] and second > 1_700_000_000
+        assert f"cosigned by {witness}" in done.out
     assert (shown["outcome"], shown["offer"], shown["request"]) == (
         "settled",
         "100.00 AT",

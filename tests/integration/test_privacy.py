@@ -25,7 +25,7 @@ import msgspec
 import pytest
 
 from edge import app, control, desk, market, peering, trade_escrow
-from edge.core import crypto, limits, messages
+from edge.core import checkpoint, crypto, limits, messages, note, tiles
 from edge.core.crypto import SecretKey
 from edge.core.messages import Register
 from edge.core.trade import Proposal
@@ -237,14 +237,16 @@ async def public_bytes(planted: Planted) -> AsyncIterator[tuple[str, bytes]]:
             if path.is_file() and not path.name.startswith(app.LEDGER):
                 yield f"{box.village}: file {path.name}", path.read_bytes()
         yield f"{box.village}: log", box.log.read_bytes()
-        for command in (
+        commands: tuple[control.AnyCommand, ...] = (
             control.ExportRegistry(),
             control.ExportTrades(),
             control.ExportReceipt(planted.settled),
+            *(control.ExportProof(index, unwitnessed=True) for index in range(6)),
             control.Status(),
             control.PeerList(),
             control.PeerInvite(),
-        ):
+        )
+        for command in commands:
             shown = await box.ask(command)
             text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
             yield f"{box.village}: {type(command).__name__}", text.encode()
@@ -259,6 +261,9 @@ async def answers_to_strangers(box: RealBox) -> AsyncIterator[tuple[str, bytes]]
     villages = await call(there, VILLAGES_PATH, method="GET")
     assert villages.status == 200
     yield "villages", villages.body + repr(villages.headers).encode()
+    for village in (MISSOURI, CALIFORNIA):
+        async for what, served in log_by_tiles(there, village):
+            yield f"{what} of {village}", served
     body = messages.encode(exchange_of("ose-texas-001", bytes(32)))
     mission = {"trade_id": "t", "from_village": MISSOURI, "to_village": CALIFORNIA}
     for path, sent in (
@@ -281,6 +286,22 @@ async def answers_to_strangers(box: RealBox) -> AsyncIterator[tuple[str, bytes]]
         for path in ("", "nowhere", "trade/0123", "static/style.css"):
             async with session.get(page + path) as response:
                 yield f"page /{path}", await response.read() + repr(response.headers).encode()
+
+
+async def log_by_tiles(there: Endpoint, village: str) -> AsyncIterator[tuple[str, bytes]]:
+    """Return what anybody reads of a log that a box keeps, its own or a copy."""
+    prefix = f"/{crypto.sha256(village.encode()).hex()}"
+    found = await call(there, f"{prefix}/checkpoint", method="GET")
+    assert found.status == 200
+    yield "checkpoint", found.body + repr(found.headers).encode()
+    head = checkpoint.Checkpoint.from_text(note.Note.from_text(found.body.decode()).text)
+    assert head.size > 5
+    of_hashes = tuple(tiles.tiles_of(head.size))
+    of_records = (each._replace(level=tiles.ENTRIES) for each in of_hashes if each.level == 0)
+    for tile in (*of_hashes, *of_records):
+        answer = await call(there, f"{prefix}/{tile.to_path()}", method="GET")
+        assert answer.status == 200
+        yield tile.to_path(), answer.body + repr(answer.headers).encode()
 
 
 async def test_nothing_private_is_in_a_public_byte(planted: Planted) -> None:

@@ -482,16 +482,15 @@ class Federation:
         """A steward gives up a trade, with the decision as evidence if there is one anywhere."""
         village, pick = rng.choice(self.all), rng.randrange(1_000)
 
-        def give_up(tx: Tx) -> Trade:
+        def give_up(tx: Tx) -> None:
             left = [each for each in trades.everyone(tx) if each.status not in ENDED]
             if not left:
                 raise Refused("nothing is open")
             proven = [each for each in left if self._evidence(each.subject)]
             known = (proven or left)[pick % len(proven or left)]
             evidence = self._evidence(known.subject)
-            ended = abandon.abandon(tx, known, "the steward", "", evidence)
+            abandon.abandon(tx, known, "the steward", "", evidence)
             self.counts["give up with evidence"] += evidence is not None
-            return ended
 
         await self._ask("give up", village, give_up)
 

@@ -149,12 +149,14 @@ class CouncilLaws:
                     raise LawBroken("stored before said", f"{village.name} cosigned what it lacks")
 
     def _kept(self, village: Village, whole: bool) -> None:
-        """What others have cosigned of this log they have stored themselves."""
+        """What others have cosigned of this log they have cosigned on their own disks; perhaps the
+        same again since, with another time in it."""
         kept = self._kept_lines[village.name]
         if whole:
             kept.clear()
-        for size, cosigner, line in village.conn.execute(
-            "SELECT size, village, line FROM cosignature WHERE log = 0 ORDER BY size DESC LIMIT ?",
+        for size, cosigner, root in village.conn.execute(
+            "SELECT c.size, c.village, k.root FROM cosignature c"
+            " JOIN checkpoint k USING (log, size) WHERE c.log = 0 ORDER BY c.size DESC LIMIT ?",
             (-1 if whole else 24,),
         ).fetchall():
             if (size, cosigner) in kept or cosigner not in self.world.villages:
@@ -163,9 +165,10 @@ class CouncilLaws:
             row = (
                 self.world.villages[cosigner]
                 .conn.execute(
-                    "SELECT 1 FROM cosignature c JOIN log l ON l.id = c.log WHERE l.village = ?"
-                    " AND c.size = ? AND c.village = ? AND c.line = ?",
-                    (village.name, size, cosigner, line),
+                    "SELECT 1 FROM cosignature c JOIN log l ON l.id = c.log"
+                    " JOIN checkpoint k ON k.log = c.log AND k.size = c.size"
+                    " WHERE l.village = ? AND c.size = ? AND c.village = ? AND k.root = ?",
+                    (village.name, size, cosigner, root),
                 )
                 .fetchone()
             )

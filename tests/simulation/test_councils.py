@@ -189,6 +189,22 @@ async def test_the_other_party_is_the_first_to_tell_of_the_decision(four: Four) 
     assert decided(four.c, known) == "COMMIT"
 
 
+async def test_a_seat_asks_for_a_decision_that_its_first_proposer_does_not_tell(
+    four: Four,
+) -> None:
+    """All that it has to say it has said: the others think that the first proposer tells it."""
+    known = await accepted(four)
+    await four.settle_down()
+    opened = four.c.look(lambda view: councils.named(view, known.subject))
+    first = four.world.villages[opened.subject.proposer(0)]
+    [asking, *others] = [each for each in (four.c, four.d, four.b) if each is not first]
+    asking.now(lambda tx: tx.run("UPDATE subject SET certificate = NULL"))
+    asking.now(lambda tx: tx.run("UPDATE told SET due = 0"))
+    await others[0].client.exchange(asking.name)
+    await asking.client.exchange(others[0].name)
+    assert decided(asking, known) == "COMMIT"
+
+
 async def test_what_does_not_fit_into_a_message_is_in_the_next(
     four: Four, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,8 +382,7 @@ async def test_a_clock_that_is_set_far_back_stretches_no_wait(four: Four) -> Non
     four.b.offset_ms = -30 * 86_400_000
     waited_ms = 0
     while four.b.look(lambda view: councils.named(view, known.subject)).state.phase == "propose":
-        left_ms = four.b.now(trade_escrow.wake)
-        assert left_ms is not None
+        _, left_ms = four.b.now(trade_escrow.wake)
         assert waited_ms <= wait_ms
         four.world.now_ms += (step_ms := min(left_ms, 1_000))
         waited_ms += step_ms

@@ -23,6 +23,15 @@ FOUND: Final = {
             "faults=crash,clock jump,partition,one-way partition;manners="
         ),
     ),
+    # The first proposer lied, and no other seat told of the decision but the parties.
+    "a seat that nobody tells of the decision": (
+        27,
+        (
+            "villages=4;seats=4;trades=24;minutes=12;heartbeat_s=60;latency_ms=60;bursts=20;"
+            "faults=lost answer,repeated request,reordered,partition,undialled,crash,power cut,"
+            "clock drift;manners=two logs+votes far ahead+says nothing"
+        ),
+    ),
 }
 
 

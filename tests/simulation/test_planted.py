@@ -395,12 +395,12 @@ def an_aborted_trade_does_not_put_back_what_it_took(patch: Patch) -> None:
     patch.setattr(listings, "take", wrong)
 
 
-@plant("goods come once")
+@plant("goods come once", f"{TWO};trades=50")
 def goods_are_delivered_that_a_refund_gives_back(patch: Patch) -> None:
     patch.setattr(trade_delivery, "refund_of", lambda *_: None)
 
 
-@plant("goods come once")
+@plant("goods come once", f"{TWO};trades=50")
 def goods_are_given_back_that_were_delivered(patch: Patch) -> None:
     patch.setattr(trade_delivery, "check_refund", lambda *_: None)
 

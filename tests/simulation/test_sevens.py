@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from edge import desk, peering, trade_council, trade_escrow
+from edge import desk, peering, trade_escrow, trade_seats
 from edge.core import charter, invitation
 from edge.core.council import Seat
 from edge.core.messages import Joining
@@ -72,9 +72,9 @@ async def test_as_many_as_the_charter_says_and_there_are(
 async def test_with_fewer_heard_from_lately_there_are_four_or_two() -> None:
     seven = await made()
     for name in NAMES[4:]:
-        seven.a.conn.execute("UPDATE neighbour SET last_contact_ms = 0 WHERE village = ?", (name,))
+        seven.a.conn.execute("UPDATE freshness SET fresh_ms = 0 WHERE village = ?", (name,))
     assert seats(seven.propose()) == list(NAMES[:4])
-    seven.a.conn.execute("UPDATE neighbour SET last_contact_ms = 0 WHERE village = ?", (NAMES[3],))
+    seven.a.conn.execute("UPDATE freshness SET fresh_ms = 0 WHERE village = ?", (NAMES[3],))
     assert seats(seven.propose()) == list(NAMES[:2])
 
 
@@ -86,14 +86,14 @@ async def test_more_seats_than_the_charter_says_are_refused() -> None:
     terms = replace(known.terms, seats=tuple(more))
     for village in (seven.a, seven.b):
         with pytest.raises(WrongState, match=r"7 villages are to decide it, .* 4 at most"):
-            village.now(lambda tx: trade_council.check_seats(tx, terms))
+            village.now(lambda tx: trade_seats.check(tx, terms))
 
 
 async def test_fewer_seats_than_the_charter_says_are_accepted() -> None:
     """The acceptor sees on its page who decides; whom the proposer could ask it cannot know."""
     seven = await made()
     for name in NAMES[4:]:
-        seven.a.conn.execute("UPDATE neighbour SET last_contact_ms = 0 WHERE village = ?", (name,))
+        seven.a.conn.execute("UPDATE freshness SET fresh_ms = 0 WHERE village = ?", (name,))
     known = await accepted(seven)
     assert seats(known) == list(NAMES[:4])
     await seven.settle_down()

@@ -691,6 +691,7 @@ def test_a_database_from_before_is_brought_up_to_date(
 
 
 BACK = """
+ALTER TABLE deal DROP COLUMN reason; DROP TABLE freshness;
 DROP INDEX trade_open_of; DROP INDEX trade_by_id;
 DROP TABLE delivery; DROP TABLE dispute;
 DROP INDEX trade_refund; DROP INDEX trade_deliver; DROP INDEX trade_heard;

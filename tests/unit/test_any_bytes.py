@@ -14,6 +14,7 @@ from edge.core import (
     charter,
     checkpoint,
     invitation,
+    log_proof,
     messages,
     misbehaviour,
     note,
@@ -21,6 +22,7 @@ from edge.core import (
     records,
     registry,
     replay,
+    tiles,
     trade,
     witness,
 )
@@ -49,6 +51,14 @@ def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
 RECORDS = tuple(records.encode(record) for record in examples.RECORDS)
 NOTE = examples.SETTLED.evidence[0].checkpoint
 ENTRY = registry.encode(examples.ENTRY)
+EVIDENCE = examples.SETTLED.evidence[0]
+LOG, WITNESS = (
+    note.VerifierKey(village, note.ED25519, examples.KEYS[village].public)
+    for village in (examples.A, examples.B)
+)
+HEAD = checkpoint.open_checkpoint(NOTE, LOG.name, LOG.public)
+LINE = checkpoint.cosign(HEAD, examples.B, examples.KEYS[examples.B], 7).to_text().encode()
+PROOF = log_proof.LogProof(EVIDENCE.index, EVIDENCE.proof, NOTE, EVIDENCE.record)
 PARSERS = {
     "record": Parser(records.decode, RECORDS, (Malformed, TooLarge)),
     "said": Parser(replay.said_in, RECORDS, ()),
@@ -109,6 +119,41 @@ PARSERS = {
         ),
         (NOTE.encode(),),
         (Malformed, BadSignature),
+    ),
+    "verifier key": Parser(
+        _text(note.VerifierKey.from_text), (LOG.to_text().encode(),), (Malformed,)
+    ),
+    "cosignature": Parser(
+        lambda data: checkpoint.verify_cosignature(
+            HEAD,
+            note.NoteSignature.from_text(data.decode("utf-8", "surrogateescape")),
+            WITNESS.name,
+            WITNESS.public,
+        ),
+        (LINE,),
+        (Malformed, BadSignature),
+    ),
+    "proof of a record": Parser(
+        _text(
+            lambda text: log_proof.verify(
+                log_proof.LogProof.from_text(text), EVIDENCE.record, LOG, [WITNESS]
+            )
+        ),
+        (PROOF.to_text().encode(),),
+        (Malformed, BadProof),
+    ),
+    "path of a tile": Parser(
+        _text(tiles.Tile.from_path),
+        (b"tile/0/000", b"tile/entries/x001/x234/067.p/255"),
+        (Malformed,),
+    ),
+    "tile of records": Parser(
+        lambda data: tiles.decode_entries(data, 3),
+        (tiles.encode_entries(RECORDS[:3]),),
+        (Malformed,),
+    ),
+    "tile of hashes": Parser(
+        lambda data: tiles.decode_hashes(data, 3), (bytes(range(96)),), (Malformed,)
     ),
     "add-checkpoint": Parser(
         lambda data: witness.check_signed(

@@ -23,11 +23,12 @@ ROOT: Final = Path(__file__).parents[2]
 LEVELS: Final = (
     ("edge.__main__",),
     ("edge.cli",),
-    ("edge.cli_trades",),
+    ("edge.cli_proofs", "edge.cli_trades"),
     ("edge.demo", "edge.asked"),
     ("edge.app",),
     ("edge.web", "edge.transport.routes", "edge.commands", "edge.shown"),
-    ("edge.after_settlement",),
+    ("edge.transport.log_routes",),
+    ("edge.after_settlement", "edge.exports"),
     ("edge.control", "edge.steward"),
     ("edge.abandon",),
     (
@@ -41,7 +42,7 @@ LEVELS: Final = (
         "edge.standing",
     ),
     ("edge.exchange", "edge.trade_delivery", "edge.trade_receipt", "edge.trade_terms"),
-    ("edge.trade_council",),
+    ("edge.council_words", "edge.trade_council", "edge.trade_seats"),
     ("edge.misbehaviour",),
     ("edge.told",),
     ("edge.storage", "edge.transport", "edge.discovery", "edge.appliance", "edge.config"),

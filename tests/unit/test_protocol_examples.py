@@ -22,12 +22,14 @@ from edge.core import (
     invitation,
     limits,
     listing,
+    log_proof,
     merkle,
     messages,
     note,
     receipt,
     records,
     registry,
+    tiles,
     trade,
     witness,
 )
@@ -146,6 +148,29 @@ def test_the_checkpoint_and_its_cosignature() -> None:
     public = key(CALIFORNIA).public
     assert checkpoint.verify_cosignature(head, line, CALIFORNIA, public) == NOW_S
     assert checkpoint.cosigned_message(head, NOW_S) == example("cosigned") + b"\n"
+
+
+def test_the_tiles() -> None:
+    paths = [tile.to_path() for tile in tiles.tiles_of(70_000)]
+    assert blocks()["tile-paths"].split("\n") == paths[272:]
+    found = [example(name) for name in LOG]
+    made = {
+        tiles.Tile(0, 0, 7).to_path(): b"".join(map(merkle.leaf_hash, found)),
+        tiles.Tile(tiles.ENTRIES, 0, 7).to_path(): tiles.encode_entries(found),
+    }
+    shown = {path: [len(data), crypto.sha256(data).hex()] for path, data in made.items()}
+    assert parsed("tiles") == shown
+
+
+def test_the_proof_of_a_record() -> None:
+    proof = log_proof.LogProof.from_text(blocks()["log-proof"] + "\n")
+    assert (proof.index, proof.extra) == (1, example(LOG[1]))
+    log, witness = (
+        note.VerifierKey(village, note.ED25519, key(village).public)
+        for village in (MISSOURI, CALIFORNIA)
+    )
+    proven = log_proof.verify(proof, example(LOG[1]), log, [witness])
+    assert (proven.head.size, proven.cosigned) == (7, ((CALIFORNIA, NOW_S),))
 
 
 def test_add_checkpoint_and_its_answer() -> None:

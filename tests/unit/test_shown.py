@@ -66,6 +66,8 @@ STATUS = {
         "time": 1_760_000_040,
         "cosigned_size": 2,
         "cosigned_by": ["ose-texas-001"],
+        "cosigners": {"ose-texas-001": 2, "ose-ohio-001": 0},
+        "cosigned_times": {"ose-texas-001": 1_760_000_100, "ose-ohio-001": 0},
     },
     "neighbours": [
         {
@@ -194,6 +196,8 @@ def test_status() -> None:
         "2 records, by ose-texas-001",
         "health      All is well.",
         "newest of 2025-10-09 08:54:00 UTC",
+        "              ose-texas-001: 2 records, 2025-10-09 08:55:00 UTC",
+        "              ose-ohio-001: 0 records, never",
         "disk        12.3 GB free of 30.0 GB",
         "no time service says that it has set it",
         "its clock is 3600 s from this one",
@@ -204,6 +208,7 @@ def test_status() -> None:
     ):
         assert said in text
     log = {"size": 1, "root": "ff", "time": 0, "cosigned_size": 0, "cosigned_by": []}
+    log |= {"cosigners": {}, "cosigned_times": {}}
     calm = STATUS | {
         "log": log,
         "neighbours": [],
@@ -239,8 +244,19 @@ def test_a_proof() -> None:
         "request": "1 SOLAR-PANEL",
         "subject": "01" * 32,
         "signed_by": ["ose-california-001", "ose-missouri-001"],
+        "logs": [
+            {
+                "village": "ose-missouri-001",
+                "record": 4,
+                "size": 6,
+                "cosigned": {"ose-california-001": 1_760_000_000, "ose-ohio-001": 2**63 - 1},
+            }
+        ],
     }
     text = "\n".join(shown.proof_lines(answer))
+    assert "  log       ose-missouri-001, record 4 of 6\n" in text
+    assert "            cosigned by ose-california-001, 2025-10-09 08:53:20 UTC\n" in text
+    assert f"            cosigned by ose-ohio-001, {2**63 - 1} s after 1970" in text
     assert text.startswith("The receipt holds.\n")
     assert "settled, certified by ose-california-001 and ose-missouri-001" in text
     assert "ose-missouri-001 gives 100.00 AT" in text
