@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET
 
-from edge import council_words, misbehaviour, trade_council
+from edge import council_words, misbehaviour
 from edge.core import limits, messages, registry, trade
 from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
 from edge.errors import ForkedLog, Malformed, UnknownVillage
@@ -57,7 +57,7 @@ class Subjects(Protocol):
 
     def receive_council(
         self, tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
-    ) -> None: ...
+    ) -> list[CouncilMessage]: ...
 
     def begin(self, tx: Tx) -> None: ...
 
@@ -193,13 +193,12 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     neighbour = neighbours.named(tx, neighbour.village)
     spoken = {subject for subject, _ in said.rows} if said else set()
     moved = subjects.receive(tx, neighbour, message.subjects, stated)
-    subjects.receive_council(tx, neighbour, message.councils, cosigned)
+    unknown = tuple(subjects.receive_council(tx, neighbour, message.councils, cosigned))
     grown = message.push is not None and bool(message.push.records)
     misbehaviour.receive(tx, neighbour, message.misbehaviour, has_grown=grown)
     heard = dict.fromkeys(_subject(each) for each in message.subjects)
     about = tuple(each for each in heard if each in moved or each not in spoken)
     spoken_next = (*about, *sorted(moved - heard.keys()))
-    unknown = tuple(trade_council.answer_unknown(tx, message.councils))
     return Heard(bool(moved), spoken_next, partial, took, frozenset(tx.urgent), unknown, tx.news)
 
 

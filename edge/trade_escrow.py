@@ -192,12 +192,14 @@ def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> se
 
 def receive_council(
     tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
-) -> None:
-    """Take in what a seat says, `cosigned`: who has just cosigned our log; end what was decided."""
-    decided = trade_council.receive(tx, neighbour, said)
+) -> list[CouncilMessage]:
+    """Take in what a seat says, `cosigned`: who has just cosigned our log; end what was decided.
+    Return what to say of subjects that we do not know."""
+    decided, unknown = trade_council.receive(tx, neighbour, said)
     if cosigned:
         decided |= trade_council.refresh(tx)
     _end_decided(tx, decided)
+    return unknown
 
 
 def begin(tx: Tx) -> None:
