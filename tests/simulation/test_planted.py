@@ -110,7 +110,7 @@ def precommits_of_several_rounds_make_a_certificate(patch: Patch) -> None:
 @plant("stored before said", FOUR)
 def a_seats_vote_is_sent_and_not_stored(patch: Patch) -> None:
     kept: dict[tuple[str | None, bytes], list[Vote]] = defaultdict(list)
-    right_keep, right_votes = councils.keep_vote, councils.votes
+    right_keep, right_words = councils.keep_vote, councils.words
 
     def keep(tx: Tx, held: Held, vote: Vote) -> bool:
         if vote.village != tx.identity.village:
@@ -119,12 +119,13 @@ def a_seats_vote_is_sent_and_not_stored(patch: Patch) -> None:
         own += [vote] if vote not in own else []
         return True
 
-    def votes(view: View, subject: bytes, since_ms: int = -1) -> list[Vote]:
+    def words(view: View, subject: bytes, since_ms: int = -1) -> councils.Words:
+        found = right_words(view, subject, since_ms)
         own = kept[facts.read(view, "village_id"), subject]
-        return [*right_votes(view, subject, since_ms), *own]
+        return found._replace(votes=[*found.votes, *own])
 
     patch.setattr(councils, "keep_vote", keep)
-    patch.setattr(councils, "votes", votes)
+    patch.setattr(councils, "words", words)
 
 
 @plant("locks hold", f"{FOUR}holds and lies+locks one;latency_ms=1500;bursts=20")
