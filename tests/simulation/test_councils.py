@@ -1,5 +1,6 @@
 """Four villages, of which two trade and all decide: the product's own drivers and storage."""
 
+import asyncio
 import itertools
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +16,7 @@ from edge.core.messages import CouncilMessage, Opening, SubjectMessage
 from edge.core.trade import Proposal
 from edge.errors import BadProof, WrongState
 from edge.exchange import compose
+from edge.federation_client import Why
 from edge.steward import Box
 from edge.storage import allowance, councils, members, neighbours, telling, trades
 from edge.storage.audit import audit
@@ -125,6 +127,32 @@ async def test_a_withdrawn_offer_is_aborted(four: Four) -> None:
     made = four.b.look(lambda view: trade_escrow.receipt(view, at(four.b, known)))
     assert receipt.verify(receipt.decode(receipt.encode(made))) == known.terms
     agree(*four.all)
+
+
+async def test_a_proposer_that_dies_with_the_votes_stops_nothing(four: Four) -> None:
+    """The votes went to it alone, and it has told nobody: the others say them to each other."""
+    known = await accepted(four)
+    client = four.a.client
+    client._is_running = True  # as in the product: only what is urgent is said at once
+    for village in (B, C, D):
+        client._peer(village, start=False).task = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+    votes: list[council.Vote] = []
+    for _ in range(10):
+        for village in (C, D):
+            await four.b.client._exchange_once(village, Why.ASKED)
+        await four.b.client._exchange_once(A, Why.ASKED)
+        for village in (C, D):
+            await client._exchange_once(village, Why.ASKED)
+        votes = four.a.look(lambda view: councils.votes(view, known.subject))
+        if len({vote.village for vote in votes}) > 2:
+            break
+    assert len({vote.village for vote in votes}) > 2
+    three = [four.b, four.c, four.d]
+    assert "" in {decided(each, known) for each in three}
+    await four.settle_down(three)
+    assert {decided(each, known) for each in three} == {"COMMIT"}
+    assert at(four.b, known).status == "SETTLED"
+    agree(*three)
 
 
 async def test_a_dead_proposer_holds_nobody(four: Four) -> None:
