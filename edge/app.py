@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -70,39 +69,14 @@ def create_village(
     check_village(village)
     phrase = recovery.phrase_of(random_bytes(recovery.ENTROPY_BYTES))
     key = crypto.SecretKey(recovery.identity_seed(phrase))
-    place = folder.resolve()
-    if place == Path.cwd():
-        raise ConfigError("a village is made in a new folder: name one, not the one you are in")
-    draft = place.with_name(f".{place.name}.new")
-    try:
-        _check_free(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft.mkdir(mode=0o700, exist_ok=True)
-        with files.FolderLock(draft):  # against another init of the same folder
-            try:
-                _check_free(place)
-                files.empty(draft)
-                _fill(draft, village, key)
-                show(phrase)
-                draft.replace(place)
-            except BaseException:
-                shutil.rmtree(draft, ignore_errors=True)
-                raise
-        files.sync_folder(place.parent)
-    except OSError as error:
-        raise ConfigError(f"cannot make {folder}: {error.strerror}") from error
+    with files.new_folder(folder, SETTINGS) as draft:
+        _fill(draft, village, key)
+        show(phrase)
     return phrase
 
 
-def _check_free(place: Path) -> None:
-    if (place / SETTINGS).exists():
-        raise ConfigError(f"{place} already holds a village: nothing was changed")
-    if place.exists() and any(place.iterdir()):
-        raise ConfigError(f"{place} is not empty: a village needs a folder of its own")
-
-
 def _fill(draft: Path, village: VillageSettings, key: crypto.SecretKey) -> None:
-    files.write(draft / IDENTITY, key.seed.hex().encode() + b"\n")
+    files.write(draft / IDENTITY, identity_text(key))
     tls_key, certificate = tls.make_certificate(village.id, [socket.gethostname()])
     files.write(draft / TLS_KEY, tls_key)
     files.write(draft / TLS_CERTIFICATE, certificate, 0o644)
@@ -117,6 +91,11 @@ def _fill(draft: Path, village: VillageSettings, key: crypto.SecretKey) -> None:
             raise error
     finally:
         conn.close()
+
+
+def identity_text(key: crypto.SecretKey) -> bytes:
+    """Return what stands in the file that `read_identity` reads."""
+    return key.seed.hex().encode() + b"\n"
 
 
 def read_identity(folder: Path) -> crypto.SecretKey:

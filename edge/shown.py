@@ -25,6 +25,19 @@ def phrase(village: str, folder: Path, words_: str) -> Iterator[str]:
     yield "without it a lost box cannot come back."
 
 
+def backed_up(made: Any) -> Iterator[str]:
+    size = f"{max(made.bytes // 1_000, 1):,} kB"
+    yield f"{made.village} is in {made.file}: {made.records:,} records, {size}, opened and checked."
+    yield "It opens with the village's recovery phrase only. Keep it apart from the box."
+
+
+def restored(made: Any, folder: Path) -> Iterator[str]:
+    when = words.when(words.moment(made.made_ms).astimezone())
+    yield f"{made.village} is back in {folder}, as it was on {when}: {made.records:,} records."
+    yield "Start it: it asks all neighbours for what it has said since, before it says more;"
+    yield "`village-edge status` tells how far it is."
+
+
 def member(answer: Any) -> Iterator[str]:
     yield f"{answer['member']} is a {'steward' if answer['steward'] else 'member'} now."
 

@@ -12,6 +12,7 @@ from edge.errors import (
     ConfigError,
     CorruptDatabase,
     DiskFull,
+    NewerSchema,
     PeerError,
     StorageError,
 )
@@ -122,7 +123,7 @@ def explain(error: sqlite3.Error, path: Path) -> BoxError:
 def _version(conn: sqlite3.Connection) -> int:
     version: int = conn.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
-        raise ConfigError(
+        raise NewerSchema(
             f"the database has schema {version}, made by a newer version; "
             f"this one knows {SCHEMA_VERSION}"
         )

@@ -23,8 +23,8 @@ ROOT: Final = Path(__file__).parents[2]
 LEVELS: Final = (
     ("edge.__main__",),
     ("edge.cli",),
-    ("edge.cli_proofs", "edge.cli_trades"),
-    ("edge.demo", "edge.asked"),
+    ("edge.cli_backup", "edge.cli_proofs", "edge.cli_trades"),
+    ("edge.backup", "edge.cli_progress", "edge.demo", "edge.asked"),
     ("edge.app",),
     ("edge.web", "edge.transport.routes", "edge.commands", "edge.shown"),
     ("edge.transport.log_routes",),
