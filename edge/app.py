@@ -19,6 +19,7 @@ from edge.appliance import files, health, recovery
 from edge.appliance.clock import Clock
 from edge.appliance.randomness import random_bytes
 from edge.appliance.watchdog import NOBODY, Supervisor
+from edge.catching_up import CatchingUp
 from edge.config import FILE as SETTINGS
 from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
 from edge.core import crypto, limits, messages
@@ -144,8 +145,10 @@ class App:
         self.transport = PeerClient(
             config.village.id, key, self._endpoint_of, self.clock.now_s, random_bytes
         )
+        heartbeat_s = config.federation.heartbeat_s
+        self.catching_up = CatchingUp(store, self.transport, self.identity, heartbeat_s)
         self.client = FederationClient(
-            store, self.transport, trade_escrow, random_bytes, config.federation.heartbeat_s
+            store, self.catching_up, trade_escrow, random_bytes, heartbeat_s
         )
         self.federation_port = 0
         self.page_urls: list[str] = []
@@ -207,7 +210,8 @@ class App:
         self.store.failed.add_done_callback(lambda _: self._stop.set())
         async with contextlib.AsyncExitStack() as stack:
             await self._listen(stack)
-            client = asyncio.create_task(self.client.run(), name="federation")
+            speaking = self.catching_up.run(self.client.run)
+            client = asyncio.create_task(speaking, name="federation")
             client.add_done_callback(self._on_end)
             stack.push_async_callback(_cancelled, client)
             await stack.enter_async_context(supervisor.told(self._round_trip))
@@ -234,6 +238,7 @@ class App:
         page_tls = _bind(stack, listen.page_tls, "listen.page_tls") if listen.page_tls else None
         self.federation_port = federation.getsockname()[1]
         await self._note_start(stack)
+        await self.catching_up.at_start()
         box = await self.box(serving=True)
         context = tls.federation_context(certificate, key)
         neighbours = Connections(
@@ -310,7 +315,7 @@ class App:
         return FederationRoutes(
             self.identity.village,
             self.store,
-            self.client.answer,
+            self.catching_up.answering(self.client.answer),
             register,
             self._guard,
             connections.trust,
@@ -345,6 +350,7 @@ class App:
     async def _check(self) -> None:
         """Stop the box if the ledger differs from its log: nothing more is built on it then."""
         _log.info("the box was not stopped cleanly: auditing in the background")
+        await self.catching_up.may_speak()  # what is being taken back does not agree by itself
         try:
             report = await self.store.read(lambda view: audit.audit(view, self._go_on))
         except _Stopping:

@@ -15,7 +15,7 @@ from edge.appliance.randomness import random_bytes
 from edge.config import FILE as SETTINGS
 from edge.core import crypto
 from edge.errors import BadBackup, ConfigError, DiskFull, NewerSchema
-from edge.storage import database, own_log, snapshot
+from edge.storage import database, set_back, snapshot
 from edge.storage.tx import Identity
 from edge.storage.writer import Writer
 
@@ -67,7 +67,7 @@ def make(folder: Path, file: Path, progress: Progress, *, force: bool = False) -
 
 def restore(file: Path, folder: Path, phrase: str, progress: Progress) -> Made:
     """Make a village's folder from a backup. Its box asks the neighbours for what came after the
-    backup before it says anything: see storage/own_log.
+    backup before it says anything: see storage/set_back.
 
     Raises ConfigError, InvalidInput, WrongPhrase, BadBackup, CutShort, Altered, NewerSchema.
     """
@@ -142,7 +142,7 @@ def _mark(path: Path, identity: Identity, manifest: Manifest) -> None:
         ):
             raise BadBackup(f"{path} is not the ledger that its backup names")
         writer = Writer(conn, identity, random_bytes, path)
-        [(_, error)] = writer.run([own_log.mark_restored], Clock().now_ms())
+        [(_, error)] = writer.run([set_back.mark_restored], Clock().now_ms())
         if error is not None:
             raise error
     finally:

@@ -297,7 +297,7 @@ def _trade(commands: _Commands) -> None:
 def _files(commands: _Commands) -> None:
     _command(commands, "audit", "recompute the whole ledger and compare", _run_audit, printed=True)
     cli_proofs.add_verify(_command, commands, _run_made)
-    cli_backup.add(_command, commands, _run_made)
+    cli_backup.add(_command, commands, _run_made, _ask)
     export = _group(commands, "export", "write files for others")
     for name, help_, ask in (
         ("registry", "this village and its neighbours", lambda a: control.ExportRegistry()),

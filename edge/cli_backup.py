@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from edge import asked, backup, cli_progress, shown
+from edge import asked, backup, cli_progress, control, shown
 from edge.config import check_environment
 from edge.errors import InvalidInput
 
@@ -19,6 +19,7 @@ def add(
     command: Callable[..., argparse.ArgumentParser],
     commands: Any,
     run: Callable[[argparse.Namespace], int | None],
+    ask: Callable[[argparse.Namespace], Any],
 ) -> None:
     made = command(commands, "backup", "write the village into one sealed file", run, printed=True)
     made.add_argument("file", type=Path, help="a new file, such as /media/usb/village.backup")
@@ -26,8 +27,13 @@ def add(
     made.set_defaults(make=_backed_up)
     help_ = "make the village's folder again from a backup; asks for the recovery phrase"
     made = command(commands, "restore", help_, run, printed=True)
-    made.add_argument("file", type=Path, help="what `backup` wrote")
-    made.set_defaults(make=_restored)
+    made.add_argument("file", type=Path, nargs="?", help="what `backup` wrote")
+    made.add_argument(
+        "--go-on-without-neighbours",
+        action="store_true",
+        help="of a restored village: do not wait for those that cannot be asked",
+    )
+    made.set_defaults(make=lambda arguments: _restored(arguments, ask))
 
 
 def _backed_up(arguments: argparse.Namespace) -> tuple[object, Iterator[str]]:
@@ -38,8 +44,16 @@ def _backed_up(arguments: argparse.Namespace) -> tuple[object, Iterator[str]]:
     return msgspec.to_builtins(made), shown.backed_up(made)
 
 
-def _restored(arguments: argparse.Namespace) -> tuple[object, Iterator[str]]:
+def _restored(
+    arguments: argparse.Namespace, ask: Callable[[argparse.Namespace], Any]
+) -> tuple[object, Iterator[str]]:
     check_environment(os.environ)
+    if arguments.go_on_without_neighbours == (arguments.file is not None):
+        raise InvalidInput("give the backup's file, or --go-on-without-neighbours, not both")
+    if arguments.go_on_without_neighbours:
+        arguments.ask = lambda _: control.GoOn()
+        answer = ask(arguments)
+        return answer, shown.goes_on(answer)
     phrase = _phrase()
     made = backup.restore(arguments.file, arguments.dir, phrase, cli_progress.of_parts(arguments))
     return msgspec.to_builtins(made), shown.restored(made, arguments.dir)

@@ -171,6 +171,10 @@ class TradeList(Command, frozen=True, tag="trade list"):
     deciding: bool = False
 
 
+class GoOn(Command, frozen=True, tag="go-on"):
+    """After a restore: do not wait for neighbours that have not been asked."""
+
+
 class Status(Command, frozen=True, tag="status"):
     pass
 
@@ -229,6 +233,7 @@ AnyCommand = (
     | TradeRetry
     | TradeAbandon
     | TradeList
+    | GoOn
     | Status
     | ExportRegistry
     | ExportTrades

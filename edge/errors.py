@@ -19,6 +19,7 @@ BoxError
 │   ├── WrongMethod           of HTTP; carries those that the address takes
 │   ├── WrongMediaType
 │   └── TooMany             rate or room used up; try later
+│       └── SetBack             this box runs an old copy of itself, and first takes back the rest
 ├── PeerError             another village's nonsense; it costs that village, not us
 │   ├── Malformed           not the one accepted form
 │   ├── TooLarge
@@ -133,6 +134,10 @@ class WrongMediaType(Refused):
 
 class TooMany(Refused):
     slug = "too-many"
+
+
+class SetBack(TooMany):
+    slug = "set-back"
 
 
 class PeerError(BoxError):

@@ -14,7 +14,7 @@ from edge import misbehaviour
 from edge.core import limits, messages, registry, trade
 from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
 from edge.errors import ForkedLog, Malformed, UnknownVillage
-from edge.storage import allowance, councils, facts, listings, logs, neighbours
+from edge.storage import allowance, councils, facts, listings, logs, neighbours, set_back
 from edge.storage.neighbours import Neighbour
 from edge.storage.telling import SaidOf
 from edge.storage.tx import OWN_LOG, Tx, Urgent, View
@@ -114,12 +114,13 @@ def compose(
     number: int = 0,
     heard: int = 0,
 ) -> Said:
-    """Return the message that a neighbour needs now, from committed rows.
+    """Return the message that a neighbour needs now, from committed rows. Raises SetBack.
 
     `about`: the trades to speak of in any case; `unknown`: what to say of councils' subjects that
     we do not know; `said`: what it has been told; `ways`: what to say of councils; `number`,
     `heard`: as in the message.
     """
+    set_back.check(view)
     said = Told() if said is None else said
     neighbour = neighbours.named(view, village)
     own = facts.own_entry(view)
@@ -162,11 +163,12 @@ def compose(
 
 
 def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) -> Heard:
-    """Take in a neighbour's message whole, or raise PeerError and change nothing.
+    """Take in a neighbour's message whole, or raise PeerError or SetBack and change nothing.
 
     `said` is what its sender has stored of us, as it shows: our own message, if this one answers
     it, or our last answer.
     """
+    set_back.check(tx)
     neighbour = neighbours.find(tx, message.sender)
     if neighbour is None:
         raise UnknownVillage(f"{message.sender[:63]} is not a neighbour of {tx.identity.village}")

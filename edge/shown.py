@@ -38,6 +38,13 @@ def restored(made: Any, folder: Path) -> Iterator[str]:
     yield "`village-edge status` tells how far it is."
 
 
+def goes_on(answer: Any) -> Iterator[str]:
+    if answer["not_asked"]:
+        yield f"The box goes on. It has not asked {words.together(answer['not_asked'])}."
+    else:
+        yield "The box goes on. No neighbour is left to be asked."
+
+
 def member(answer: Any) -> Iterator[str]:
     yield f"{answer['member']} is a {'steward' if answer['steward'] else 'member'} now."
 
@@ -261,6 +268,7 @@ def audit(report: AuditReport) -> dict[str, object]:
         "size": report.size,
         "root": report.root.hex(),
         "sealed": report.sealed,
+        "lost": report.lost,
         "settled": report.settled,
         "aborted": report.aborted,
         "open": report.open,
@@ -273,6 +281,8 @@ def audit(report: AuditReport) -> dict[str, object]:
 def audit_lines(report: AuditReport) -> Iterator[str]:
     yield f"{report.village}: log, signatures and balances agree."
     yield f"  log       {report.size} records ({report.sealed} sealed), root {report.root.hex()}"
+    if report.lost:
+        yield f"  lost      the private rows of {report.lost} records, since the box was restored"
     yield f"  ledger    {report.accounts} accounts, {report.assets} assets, each sums to zero"
     yield f"  trades    {report.settled} settled, {report.aborted} aborted, {report.open} open"
     for copy in report.copies:

@@ -41,6 +41,8 @@ LEVELS: Final = (
         "edge.peering",
         "edge.standing",
     ),
+    ("edge.catching_up",),
+    ("edge.taking_back",),
     ("edge.exchange", "edge.trade_delivery", "edge.trade_receipt", "edge.trade_terms"),
     ("edge.council_words", "edge.trade_council"),
     ("edge.misbehaviour",),
