@@ -8,7 +8,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test bench screenshots pyz lock clean
+.PHONY: help venv demo test bench simulate traces screenshots pyz lock clean
 .PHONY: check check-format check-lint check-types check-source
 
 help: ## this list
@@ -41,6 +41,12 @@ bench: venv ## how fast it is, against its aims
 	-@build/system-packages wrk
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+simulate: venv ## hostile federations in one process, each from a seed (SEEDS=2000; SEED=123 TRACE=1)
+	@SEEDS=$(SEEDS) SEED=$(SEED) PLAN='$(PLAN)' TRACE=$(TRACE) $(BIN)/python -m tests.simulation
+
+traces: venv ## the same seeds on another Python (OTHER=python3.13) must be the same stories
+	@build/traces $(or $(OTHER),python3.13)
+
 screenshots: ## a picture of every page, for a phone and a screen, light and dark, in screenshots/
 	@build/system-packages chromium
 	@build/venv dev
@@ -56,5 +62,5 @@ lock: ## remake the locks after a change of dependencies (UPGRADE=1: newest of e
 	@PYTHON=$$(build/python) UPGRADE=$(UPGRADE) build/lock
 
 clean: ## remove what the other targets made
-	rm -rf .venv .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache dist screenshots
+	rm -rf .venv .venv-other .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache dist screenshots
 	find edge tests -name __pycache__ -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from edge.core.receipt import Receipt
 from edge.core.trade import ENDED, HOW_IT_STANDS, Event, Status
 from edge.core.words import moment, together, when
 from edge.errors import BadProof, WrongState
-from edge.storage import councils, holds, neighbours, trades
+from edge.storage import councils, deals, holds, members, neighbours, trades
 from edge.storage.deals import Deal
 from edge.storage.swaps import Swap
 from edge.storage.trades import Trade
@@ -27,23 +27,20 @@ def read_evidence(file: bytes) -> Receipt:
 
 def abandon(
     tx: Tx, known: Swap, by: str, reason: str = "", evidence: Receipt | None = None
-) -> Trade:
+) -> Swap:
     """End a trade on this village's side, if that may be; return it as it is then.
 
     `by`: the steward, in words. `evidence` is a receipt that holds (`read_evidence`): with it the
     trade ends as it was decided, along the way on which a neighbour's word of the decision does.
     Raises WrongState, which says what can be done; BadProof for evidence of something else.
     """
-    if isinstance(known, Deal):
-        raise WrongState(
-            "a trade within the village binds nobody until it is done: the two members end it, or "
-            "`trade cancel` does, and it ends by itself after its deadline"
-        )
     if known.status in ENDED:
         raise WrongState(
             f"the trade {HOW_IT_STANDS[known.status]}: nothing is set aside or held for it",
             trade_status=known.status,
         )
+    if isinstance(known, Deal):
+        return _end_at_home(tx, known, by, names.note_text(reason), evidence)
     if evidence is not None:
         _check_subject(known, evidence)
     if known.status is Status.PENDING:
@@ -95,6 +92,16 @@ def _withdraw(tx: Tx, known: Trade, by: str, reason: str, evidence: Receipt | No
     ended = trades.advance(tx, known, event, f"{said}: {because}" if because else said)
     holds.free(tx, known)
     return ended
+
+
+def _end_at_home(tx: Tx, known: Deal, by: str, reason: str, evidence: Receipt | None) -> Deal:
+    """End a proposal of one member to another: it binds nobody until it is done."""
+    if evidence is not None:
+        raise WrongState("a trade within the village has no receipt, and needs no evidence")
+    proposer = members.by_id(tx, known.from_member)
+    said = f"{by} withdrew it for {proposer.name if proposer else 'a member'}"
+    because = reason.rstrip(".")
+    return deals.end(tx, known, Event.CANCEL, f"{said}: {because}" if because else said)
 
 
 def _end(tx: Tx, known: Trade, evidence: Receipt) -> Trade:

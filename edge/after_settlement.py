@@ -34,7 +34,7 @@ def go_on(tx: Tx, command: TradeDelivered | TradeDispute | TradeRefund) -> Swap:
 
 def _refund(tx: Tx, command: TradeRefund, member: Member, found: Trade) -> Trade:
     def propose() -> bytes:
-        proposal = trade_delivery.refund(tx, member, found)
+        proposal = trade_delivery.refund(tx, member, found, command.tokens)
         return trade_escrow.propose(tx, member, proposal).subject
 
     asked = msgspec.json.encode(command)

@@ -84,11 +84,16 @@ def add_after_settlement(asking: Callable[..., Any], trade: Any, which: str) -> 
     made = asking(
         trade,
         "refund",
-        "propose for its member that all of it is given back",
-        lambda a: control.TradeRefund(a.trade, a.id or _fresh_id()),
+        "propose for its member that all of it is given back, or of its AT a part",
+        lambda a: control.TradeRefund(a.trade, a.id or _fresh_id(), a.tokens or ""),
         shown.one_trade,
     )
     made.add_argument("trade", help=which)
+    made.add_argument(
+        "--tokens",
+        metavar="AT",
+        help="how much of the AT is given back, rather than all; 0 for none",
+    )
     made.add_argument("--id", default="", help="a text of yours: the same id is done only once")
 
 

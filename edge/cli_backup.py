@@ -33,7 +33,9 @@ def add(
         action="store_true",
         help="of a restored village: do not wait for those that cannot be asked",
     )
-    made.set_defaults(make=lambda arguments: _restored(arguments, ask))
+    made.set_defaults(
+        make=lambda arguments: _restored(arguments, ask), ask=lambda _: control.GoOn()
+    )
 
 
 def _backed_up(arguments: argparse.Namespace) -> tuple[object, Iterator[str]]:
@@ -51,7 +53,6 @@ def _restored(
     if arguments.go_on_without_neighbours == (arguments.file is not None):
         raise InvalidInput("give the backup's file, or --go-on-without-neighbours, not both")
     if arguments.go_on_without_neighbours:
-        arguments.ask = lambda _: control.GoOn()
         answer = ask(arguments)
         return answer, shown.goes_on(answer)
     phrase = _phrase()

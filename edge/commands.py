@@ -161,7 +161,7 @@ def deal_shown(view: View, found: Deal) -> dict[str, object]:
         "to_user": taker,
         "fee": names.amount_text(0, names.TOKEN_DECIMALS),
         "message": words.describe_deal(
-            "from", found.status, gives, gets, taker, deadline, me=giver
+            "from", found.status, gives, gets, taker, deadline, giver, found.reason
         ),
         "refund_of": None,
         "refund": None,
@@ -375,7 +375,7 @@ async def _go_on(box: Box, command: TradeDelivered | TradeDispute | TradeRefund)
 async def _abandon(box: Box, command: TradeAbandon) -> object:
     evidence = abandon.read_evidence(command.evidence.encode()) if command.evidence else None
 
-    def end(tx: Tx) -> Trade:
+    def end(tx: Tx) -> Swap:
         found = swaps.named(tx, command.trade)
         return abandon.abandon(tx, found, "a steward", command.reason, evidence)
 

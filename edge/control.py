@@ -143,10 +143,12 @@ class TradeDispute(Command, frozen=True, tag="trade dispute"):
 
 
 class TradeRefund(Command, frozen=True, tag="trade refund"):
-    """For the member of this village whose trade it is."""
+    """For the member of this village whose trade it is. `tokens`: how much of its AT is to be given
+    back; empty: all."""
 
     trade: str
     id: str = ""
+    tokens: str = ""
 
 
 class TradeShow(Command, frozen=True, tag="trade show"):
@@ -171,7 +173,7 @@ class TradeList(Command, frozen=True, tag="trade list"):
     deciding: bool = False
 
 
-class GoOn(Command, frozen=True, tag="go-on"):
+class GoOn(Command, frozen=True, tag="restore"):
     """After a restore: do not wait for neighbours that have not been asked."""
 
 

@@ -46,6 +46,8 @@ def speak(
         if found and size > SAID_BYTES_MAX:
             return found, newest_ms, True
         found.append((message, SaidOf(opened.id, opened.changed_ms, is_whole, since_ms)))
+    if ways == ALL:
+        found += _asking(view, village, room - len(found))
     return found, newest_ms, False
 
 
@@ -53,6 +55,17 @@ def told(tx: Tx, village: str, said: Iterable[SaidOf]) -> None:
     """Note that a seat has stored what was said."""
     for each in said:
         telling.note_told(tx, village, each)
+
+
+def _asking(view: View, village: str, room: int) -> list[tuple[CouncilMessage | None, SaidOf]]:
+    """Return what asks a seat for decisions that it may know: nobody else may tell us of them."""
+    return [
+        (
+            CouncilMessage(each.id, each.state.round),
+            SaidOf(each.id, each.changed_ms, is_whole=False, since_ms=each.changed_ms),
+        )
+        for each in telling.undecided(view, village, room)
+    ]
 
 
 def _say(
@@ -90,17 +103,17 @@ def _decided(view: View, due: Due) -> CouncilMessage:
 def _message(view: View, due: Due, village: str, told_ms: int) -> CouncilMessage:
     """Return all that was kept since `told_ms`, but what that seat has said itself: that it only
     needs if it has lost everything."""
-    opened, id_, rounds = due.opened, due.opened.id, _rounds_said(due.opened.state)
+    opened, rounds = due.opened, _rounds_said(due.opened.state)
     own = village if told_ms > 0 else ""
-    proposals, votes = councils.proposals(view, id_, told_ms), councils.votes(view, id_, told_ms)
+    known = councils.words(view, opened.id, told_ms)
     return CouncilMessage(
-        id_,
+        opened.id,
         opened.state.round,
         None if told_ms > 0 else _opening(opened),
-        tuple(each for each in councils.proofs(view, id_, told_ms) if each.village != own),
-        tuple(each for each in councils.absents(view, id_, told_ms) if each.village != own),
-        tuple(each for each in proposals if each.village != own and each.round in rounds),
-        tuple(each for each in votes if each.village != own and each.round in rounds),
+        tuple(each for each in known.evidence if each.village != own),
+        tuple(each for each in known.absents if each.village != own),
+        tuple(each for each in known.proposals if each.village != own and each.round in rounds),
+        tuple(each for each in known.votes if each.village != own and each.round in rounds),
     )
 
 
@@ -110,25 +123,20 @@ def _own_words(view: View, opened: Opened, own: str, told_ms: int) -> CouncilMes
     proposal its own proof is not urgent: that came with it."""
     id_, state, rounds = opened.id, opened.state, _rounds_said(opened.state)
     opens = told_ms <= 0 and own in (opened.terms.from_village, opened.terms.to_village)
-    known = [each for each in councils.proposals(view, id_) if each.round == state.round]
-    proposes = any(each.village == own for each in known)
-    proves = not known or proposes
-    votes = councils.votes(view, id_, told_ms)
-    proposals = councils.proposals(view, id_, told_ms)
+    proposed = [each for each in councils.proposals(view, id_) if each.round == state.round]
+    proposes = any(each.village == own for each in proposed)
+    proves = not proposed or proposes
+    known = councils.words(view, id_, told_ms)
     said = CouncilMessage(
         id_,
         state.round,
         _opening(opened) if opens else None,
         tuple(
-            each
-            for each in (councils.proofs(view, id_, told_ms) if proves else ())
-            if proposes or each.village == own
+            each for each in (known.evidence if proves else ()) if proposes or each.village == own
         ),
-        tuple(
-            each for each in councils.absents(view, id_, told_ms) if proposes or each.village == own
-        ),
-        tuple(each for each in proposals if each.village == own and each.round in rounds),
-        tuple(each for each in votes if each.village == own and each.round in rounds),
+        tuple(each for each in known.absents if proposes or each.village == own),
+        tuple(each for each in known.proposals if each.village == own and each.round in rounds),
+        tuple(each for each in known.votes if each.village == own and each.round in rounds),
     )
     is_empty = not (opens or said.evidence or said.absents or said.proposals or said.votes)
     return None if is_empty else said

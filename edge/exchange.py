@@ -9,12 +9,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+from msgspec import UNSET
 
-from edge import misbehaviour
+from edge import council_words, misbehaviour
 from edge.core import limits, messages, registry, trade
 from edge.core.messages import CouncilMessage, Exchange, SubjectMessage
 from edge.errors import ForkedLog, Malformed, UnknownVillage
-from edge.storage import allowance, councils, facts, listings, logs, neighbours, set_back
+from edge.storage import (
+    allowance,
+    councils,
+    facts,
+    freshness,
+    listings,
+    logs,
+    neighbours,
+    set_back,
+    telling,
+)
 from edge.storage.neighbours import Neighbour
 from edge.storage.telling import SaidOf
 from edge.storage.tx import OWN_LOG, Tx, Urgent, View
@@ -47,19 +58,7 @@ class Subjects(Protocol):
 
     def receive_council(
         self, tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
-    ) -> None: ...
-
-    def speak_council(
-        self, view: View, own: str, village: str, room: int, said: Told, ways: Ways
-    ) -> tuple[list[tuple[CouncilMessage | None, SaidOf]], int, bool]: ...
-
-    def answer_unknown(
-        self, view: View, said: Iterable[CouncilMessage]
     ) -> list[CouncilMessage]: ...
-
-    def told_council(self, tx: Tx, village: str, said: Iterable[SaidOf]) -> None: ...
-
-    def urgent(self, view: View) -> list[Urgent]: ...
 
     def begin(self, tx: Tx) -> None: ...
 
@@ -126,7 +125,7 @@ def compose(
     own = facts.own_entry(view)
     spoken = subjects.speak(view, neighbour, about, turn, said.rows)
     room = limits.COUNCILS_PER_MESSAGE_MAX - len(unknown)
-    decided, newest_ms, is_cut = subjects.speak_council(
+    decided, newest_ms, is_cut = council_words.speak(
         view, own.village_id, village, room, said, ways
     )
     push = logs.push_for(view, neighbour.has_size, councils.first_unproven(view))
@@ -139,7 +138,7 @@ def compose(
         entry_stamp_ms=neighbour.entry.stamp_ms,
         entry=own if own.stamp_ms > neighbour.knows_entry_ms else None,
         push=push,
-        cosignature=logs.cosignature_for(view, neighbour.log, own.village_id),
+        cosignature=freshness.cosignature_for(view, neighbour.log, own.village_id),
         subjects=tuple(each for each, _ in spoken),
         listings_have=neighbour.listings_have,
         listings=listed,
@@ -147,6 +146,7 @@ def compose(
         number=number,
         heard=heard,
         misbehaviour=misbehaviour.speak(view, village),
+        cosigned=(freshness.passed_on(view, village) if ways.is_whole or spoken else ()) or UNSET,
     )
     has_records = push is not None and bool(push.records)
     return Said(
@@ -154,7 +154,7 @@ def compose(
         message,
         tuple((_subject(each), changed_ms) for each, changed_ms in spoken),
         tuple(each for _, each in decided),
-        frozenset(subjects.urgent(view)) if ways.looks else frozenset(),
+        frozenset(telling.urgent(view)) if ways.looks else frozenset(),
         (push is not None and _is_behind(view, push)) or _is_full(message),
         not (message.councils or (ways.is_whole and (has_records or listed or message.entry))),
         newest_ms,
@@ -183,9 +183,11 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     more_listed = bool(message.listings) and _keep_listings(tx, neighbour, message)
     partial, stated = _take_push(tx, neighbour, message.push)
     partial |= more_listed
+    freshness.renew(tx, neighbour.log)
+    freshness.take_in(tx, neighbour, message.cosigned or ())
     took = message.have > neighbour.has_size or message.listings_have > neighbour.knows_listings
     if said is not None:
-        subjects.told_council(tx, neighbour.village, said.councils)
+        council_words.told(tx, neighbour.village, said.councils)
     if not _is_of_our_log(tx, neighbour, message):
         return Heard(partial=partial, took=took)
     cosigned = _keep_cosignature(tx, neighbour, message)
@@ -194,13 +196,12 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     neighbour = neighbours.named(tx, neighbour.village)
     spoken = {subject for subject, _ in said.rows} if said else set()
     moved = subjects.receive(tx, neighbour, message.subjects, stated)
-    subjects.receive_council(tx, neighbour, message.councils, cosigned)
+    unknown = tuple(subjects.receive_council(tx, neighbour, message.councils, cosigned))
     grown = message.push is not None and bool(message.push.records)
     misbehaviour.receive(tx, neighbour, message.misbehaviour, has_grown=grown)
     heard = dict.fromkeys(_subject(each) for each in message.subjects)
     about = tuple(each for each in heard if each in moved or each not in spoken)
     spoken_next = (*about, *sorted(moved - heard.keys()))
-    unknown = tuple(subjects.answer_unknown(tx, message.councils))
     return Heard(bool(moved), spoken_next, partial, took, frozenset(tx.urgent), unknown, tx.news)
 
 
@@ -213,7 +214,7 @@ def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
             tx,
             neighbour.village,
             f"it holds {message.have} records of this village's log and this box only {size}: "
-            "the box was set back to an old copy",
+            f"{set_back.KNOWS_MORE}",
         )
         return False
     return True
@@ -222,7 +223,11 @@ def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
 def _keep_cosignature(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
     """Keep the neighbour's cosignature on our log; tell whether it was new."""
     line = message.cosignature
-    return line is not None and logs.keep_cosignature(tx, neighbour.village, neighbour.key, line)
+    if line is None:
+        return False
+    is_new = logs.keep_cosignature(tx, neighbour.village, neighbour.key, line)
+    freshness.keep_own(tx, neighbour.village, line)
+    return is_new
 
 
 def _take_push(

@@ -16,7 +16,7 @@ from edge.core import messages, trade
 from edge.core.messages import CouncilMessage
 from edge.errors import BoxError, DiskFull, Malformed, TooMany
 from edge.exchange import Heard, Said, Subjects, compose, receive
-from edge.storage import neighbours
+from edge.storage import neighbours, telling
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import Runner, Urgent
 from edge.told import ALL, Told, Ways
@@ -106,7 +106,7 @@ class FederationClient:
             if is_sooner or loop.time() >= wakes_s:
                 wakes_ms, left_ms = await self._runner.write(self._subjects.wake)
                 wakes_s = end_s if wakes_ms is None else loop.time() + left_ms / 1000
-                self._wake(await self._runner.read(self._subjects.urgent))
+                self._wake(await self._runner.read(telling.urgent))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(wakes_s, end_s)):
                     await self._news.wait()
@@ -259,12 +259,15 @@ class FederationClient:
     def _wake(self, news: Iterable[Urgent]) -> None:
         """Exchange now with those to whom there is something urgent to say, unless they do not
         answer: those are tried again anyway."""
+        woken = set()
         for each in news:
             peer = self._peers.get(each.village)
             if peer is None or peer.failures or peer.told.has(each):
                 continue
             peer.urgent.add(each)
-            peer.wake(Why.URGENT)
+            woken.add(each.village)
+        for village in sorted(woken):  # in one order, whatever that of the news is
+            self._peers[village].wake(Why.URGENT)
 
     def _is_urgent(self, village: str, news: Iterable[Urgent]) -> bool:
         told = self._peer(village, start=False).told

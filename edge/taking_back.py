@@ -31,6 +31,7 @@ from edge.storage.tx import OWN_LOG, Tx, View
 
 STAND_IN: Final = "Unknown since restore"
 STEP_RECORDS: Final = 4_096  # taken into the log, or checked, at once
+_MAYBE_DONE: Final = "this box was restored, and it may have been agreed on before that"
 _FORGOTTEN: Final = "it had ended when this box was restored"
 _FROM_LOG: Final = "from this village's log, after the box was restored"
 
@@ -66,7 +67,7 @@ def finish(tx: Tx) -> None:
         return
     if stood.size < tx.next_index:
         for deal in deals.pending(tx):
-            deals.end(tx, deal, Event.CANCEL)  # what it agreed on may have been done since
+            deals.end(tx, deal, Event.CANCEL, _MAYBE_DONE)
         for subject in _subjects(tx, stood.size):
             _follow(tx, subject)
         rebuild.rebuild(tx, stood.size)

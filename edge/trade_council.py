@@ -6,13 +6,13 @@ transaction as the state that it was said in, and only committed rows are ever s
 done next is always recomputed by `core.council.advance`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from edge import misbehaviour
-from edge.core import council, limits, receipt, trade, valid
+from edge.core import council, receipt, trade, valid
 from edge.core.council import Certificate, Seat, State, Value, Vote
 from edge.core.messages import (
     UNKNOWN_ROUND,
@@ -21,9 +21,8 @@ from edge.core.messages import (
 )
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
-from edge.errors import BadProof, Malformed, PeerError, WrongState
+from edge.errors import BadProof, Malformed, PeerError
 from edge.storage import abstaining, allowance, councils, facts, logs, neighbours, telling
-from edge.storage import misbehaviour as proofs_of
 from edge.storage.councils import Held, Opened
 from edge.storage.neighbours import Neighbour
 from edge.storage.telling import SaidOf
@@ -54,92 +53,60 @@ def proofs(view: View, subject: bytes, value: Value) -> dict[str, Evidence]:
     }
 
 
-# The seats
-
-
-def choose_seats(view: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
-    """Return who is to decide a trade with a neighbour: the two parties and five others or two, as
-    many as the charter says and there are that could; or else the parties alone.
-
-    The others are neighbours of both, and say so; they have been heard from a short while ago, and
-    of too many those come first whose ids do.
-    """
-    own = view.identity
-    parties = (Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key))
-    found = [
-        Seat(each.village, each.key)
-        for each in neighbours.everyone(view)
-        if each.village != neighbour.village
-        and each.village in neighbour.entry.trusted_villages
-        and not why_no_seat(view, each, own.village, neighbour.village)
-    ]
-    seats_max = min(neighbours.council_seats(view, neighbour), 2 + len(found))
-    size = max(size for size in trade.COUNCIL_SIZES if size <= seats_max)
-    return parties + tuple(found[: size - 2])
-
-
-def check_seats(tx: Tx, terms: trade.Terms) -> None:
-    """Raise WrongState unless this village trusts every seat of a council to decide, before it is
-    bound. Fewer seats than the charter allows are taken as the proposer's best: whom it could ask
-    is not known here."""
-    parties = (terms.from_village, terms.to_village)
-    [other] = [each for each in parties if each != tx.identity.village]
-    seats_max = neighbours.council_seats(tx, neighbours.named(tx, other))
-    if len(terms.seats) > seats_max:
-        raise WrongState(
-            f"{len(terms.seats)} villages are to decide it, and the charter with {other} says"
-            f" {seats_max} at most"
-        )
-    for seat in terms.seats:
-        if not is_for(terms) or seat.village in parties:
-            continue
-        known = neighbours.find(tx, seat.village)
-        if known is None or known.key != seat.key:
-            raise WrongState(f"{seat.village} is to decide with others, and is no neighbour here")
-        if why := why_no_seat(tx, known, *parties):
-            raise WrongState(why)
-
-
-def why_no_seat(view: Tx, known: Neighbour, *parties: str) -> str:
-    """Return why a neighbour cannot have a seat in a trade between two others, nothing if it
-    can."""
-    if known.trouble:
-        return f"{known.village} is to decide with others, and is not trusted: {known.trouble}"
-    if proofs_of.is_proven(view, known.village, known.key):
-        return f"{known.village} is to decide with others, and has broken the rules of councils"
-    if not set(parties) <= set(known.entry.trusted_villages):
-        return f"{known.village} is to decide with others, and is not a neighbour of both villages"
-    if view.stamp_ms - known.last_contact_ms > limits.WINDOW_S_DEFAULT * 1000:
-        return f"{known.village} is to decide with others, and has not been heard from lately"
-    return ""
-
-
 # What other seats say
 
 
-def receive(tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage]) -> set[bytes]:
-    """Take in what a seat says; return the subjects that have just been decided.
+class Received(NamedTuple):
+    """What a seat's words did: the subjects that they decided, and what to say of those that we do
+    not know."""
+
+    decided: set[bytes]
+    unknown: list[CouncilMessage]
+
+
+class _Heard(NamedTuple):
+    is_known: bool
+    is_decided: bool = False
+    size: int = 0  # bytes that count
+
+
+def receive(tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage]) -> Received:
+    """Take in what a seat says.
 
     What is said of one subject is taken in whole or not at all. It never spoils the rest of what a
     neighbour says: a seat may pass on another's bad word.
     """
-    decided = set()
+    decided, unknown, size = set(), [], 0
     for message in said:
         try:
-            if tx.part(lambda: _hear(tx, neighbour, message)):  # noqa: B023
-                decided.add(message.subject)
+            heard = tx.part(lambda: _hear(tx, neighbour, message))  # noqa: B023
         except PeerError as error:
             misbehaviour.pass_over(tx, neighbour.village, error)
-    return decided
+            heard = _Heard(councils.is_open(tx, message.subject))
+        size += heard.size
+        if heard.is_decided:
+            decided.add(message.subject)
+        if not heard.is_known and _waits_for_us(message):
+            unknown.append(CouncilMessage(message.subject, UNKNOWN_ROUND))
+    if size:
+        allowance.count_bytes(tx, neighbour.village, size)
+    return Received(decided, unknown)
 
 
-def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
-    """Take in what a seat says of one subject; tell whether that decided it. Raises PeerError."""
+def _waits_for_us(message: CouncilMessage) -> bool:
+    """Tell whether a seat must hear that we do not know a subject: not any more, or had no room
+    when it opened it. Of one that is decided by then, nobody waits for our words."""
+    opens_decided = message.opening is not None and message.certificate is not None
+    return message.round != UNKNOWN_ROUND and not opens_decided
+
+
+def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> _Heard:
+    """Take in what a seat says of one subject. Raises PeerError."""
     opened = councils.find(tx, message.subject)
     if opened is None and message.opening is not None:
         opened = _meet(tx, neighbour, message.subject, message.opening)
     if opened is None:
-        return False  # unknown here: our answer says so
+        return _Heard(is_known=False)  # our answer says so
     if all(seat.village != neighbour.village for seat in opened.terms.seats):
         raise Malformed(f"{neighbour.village} has no seat in this subject")
     if message.round == UNKNOWN_ROUND or message.round < opened.state.round - 1:  # far behind
@@ -155,19 +122,7 @@ def _hear(tx: Tx, neighbour: Neighbour, message: CouncilMessage) -> bool:
         telling.tell(tx, neighbour.village, opened.id)
     elif message.round != UNKNOWN_ROUND:  # it has all it needs
         telling.note_told(tx, neighbour.village, SaidOf(opened.id, opened.changed_ms, True))
-    return False
-
-
-def answer_unknown(view: View, said: Iterable[CouncilMessage]) -> list[CouncilMessage]:
-    """Return what tells a seat that we do not know its subjects: not any more, or had no room when
-    it opened them. Of one that is decided by then, nobody waits for our words."""
-    return [
-        CouncilMessage(message.subject, UNKNOWN_ROUND)
-        for message in said
-        if (message.opening is None or message.certificate is None)
-        and message.round != UNKNOWN_ROUND
-        and not councils.is_open(view, message.subject)
-    ]
+    return _Heard(is_known=True)
 
 
 def refresh(tx: Tx) -> set[bytes]:
@@ -255,8 +210,8 @@ def _meet(tx: Tx, neighbour: Neighbour, subject: bytes, opening: Opening) -> Ope
     return councils.open_(tx, terms_bytes, opening.from_signature, opening.to_signature)
 
 
-def _take_in(tx: Tx, neighbour: Neighbour, held: Held, message: CouncilMessage) -> bool:
-    """Keep what is new and do what it makes due; tell whether that decided the subject."""
+def _take_in(tx: Tx, neighbour: Neighbour, held: Held, message: CouncilMessage) -> _Heard:
+    """Keep what is new and do what it makes due."""
     opened = held.opened
     place = opened.terms.network, opened.id, opened.terms.seats
     if message.certificate is not None:
@@ -272,11 +227,12 @@ def _take_in(tx: Tx, neighbour: Neighbour, held: Held, message: CouncilMessage) 
     news += [councils.keep_absent(tx, held, each) for each in message.absents]
     news += [councils.keep_proposal(tx, held, each) for each in message.proposals]
     news += [councils.keep_vote(tx, held, each) for each in votes]
-    if any(news):
-        allowance.count_words(tx, neighbour.village, message.evidence, news)
+    size = allowance.size_of_words(message.evidence, news)
     if message.certificate is not None:
-        return _decide(tx, opened, message.certificate, by=neighbour.village)
-    return any(news) and _advance(tx, held)
+        is_decided = _decide(tx, opened, message.certificate, by=neighbour.village)
+    else:
+        is_decided = any(news) and _advance(tx, held)
+    return _Heard(True, is_decided, size)
 
 
 def _keep_proof(tx: Tx, held: Held, evidence: Evidence) -> bool:

@@ -48,14 +48,18 @@ def dispute(tx: Tx, member: Member, known: Trade, reason: str) -> Trade:
     return _write(tx, known, text)
 
 
-def refund(view: View, member: Member, known: Trade) -> Proposal:
+def refund(view: View, member: Member, known: Trade, tokens: str = "") -> Proposal:
     """Return the trade that gives this one back, for its member to propose: all that it moved, but
-    goods that have come. Raises Forbidden, WrongState."""
+    goods that have come; of AT only `tokens`, if that is not empty. Raises Forbidden, WrongState,
+    InvalidInput."""
     if known.member != member.id:
         raise Forbidden("this is for a member whose trade it is")
     _check_carried_out(known)
     gone = stand(view, known).delivered
-    gives, gets = delivery.refund_sides(known.terms, known.role, gone)
+    part = None
+    if tokens:
+        part = names.signless_amount(tokens, names.TOKEN_DECIMALS, names.TOKEN)
+    gives, gets = delivery.refund_sides(known.terms, known.role, gone, part)
     if (there := open_refund(view, known)) is not None:
         raise WrongState(f"there is a refund of it: trade {there.id}", trade_status=known.status)
     other = known.to_user if known.role == "from" else known.from_user

@@ -6,7 +6,7 @@ from them by `core.trade.next_action`, so the first message, a retry and a resta
 
 from collections.abc import Iterable, Sequence
 
-from edge import council_words, trade_council, trade_delivery, trade_receipt, trade_terms
+from edge import trade_council, trade_delivery, trade_receipt, trade_seats, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
 from edge.core.council import Certificate, Seat
@@ -33,7 +33,6 @@ from edge.storage import (
     members,
     neighbours,
     outbox,
-    telling,
     trades,
 )
 from edge.storage.members import Member
@@ -91,7 +90,7 @@ def accept(tx: Tx, member: Member, known: Trade) -> Trade:
         raise WrongState("the trade's deadline has passed", trade_status=known.status)
     for quantity in (known.terms.offer, known.terms.request):
         catalogue.check(tx, neighbour, quantity)
-    trade_council.check_seats(tx, known.terms)
+    trade_seats.check(tx, known.terms)
     trade_delivery.check_refund(tx, known.terms, member.id)
     _take_listed(tx, known, 1)
     signature = tx.identity.key.sign(known.terms_bytes)
@@ -193,12 +192,14 @@ def advance_all(tx: Tx, neighbour: Neighbour, about: Iterable[bytes] = ()) -> se
 
 def receive_council(
     tx: Tx, neighbour: Neighbour, said: Sequence[CouncilMessage], cosigned: bool
-) -> None:
-    """Take in what a seat says, `cosigned`: who has just cosigned our log; end what was decided."""
-    decided = trade_council.receive(tx, neighbour, said)
+) -> list[CouncilMessage]:
+    """Take in what a seat says, `cosigned`: who has just cosigned our log; end what was decided.
+    Return what to say of subjects that we do not know."""
+    decided, unknown = trade_council.receive(tx, neighbour, said)
     if cosigned:
         decided |= trade_council.refresh(tx)
     _end_decided(tx, decided)
+    return unknown
 
 
 def begin(tx: Tx) -> None:
@@ -231,9 +232,6 @@ def _end_decided(tx: Tx, subjects: Iterable[bytes]) -> None:
 receipt = trade_receipt.of_trade
 speak = outbox.speak
 told = outbox.told
-speak_council, told_council = council_words.speak, council_words.told
-answer_unknown = trade_council.answer_unknown
-urgent = telling.urgent
 next_wake = councils.next_wake
 
 
@@ -471,7 +469,7 @@ def _why_not(tx: Tx, neighbour: Neighbour, known: Trade) -> Trade:
     if neighbour.trouble:
         return _end_unbound(tx, known, Event.CANCEL, neighbour.trouble)
     try:
-        trade_council.check_seats(tx, known.terms)
+        trade_seats.check(tx, known.terms)
         trade_delivery.check_refund(tx, known.terms, known.member)
     except (WrongState, InvalidInput) as error:
         return _end_unbound(tx, known, Event.CANCEL, error.detail)

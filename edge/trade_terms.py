@@ -1,6 +1,6 @@
 """The terms that a village offers another: made of what a member proposes."""
 
-from edge import trade_council
+from edge import trade_seats
 from edge.core import limits, listing, names, trade
 from edge.core.trade import Proposal, Quantity
 from edge.errors import InvalidInput
@@ -18,7 +18,7 @@ def make(tx: Tx, neighbour: Neighbour, proposal: Proposal, from_fee: int) -> tra
         from_village=own.village,
         to_village=neighbour.village,
         trade_id=tx.random(8).hex(),
-        seats=trade_council.choose_seats(tx, neighbour),
+        seats=trade_seats.choose(tx, neighbour),
         offer=_quantity(tx, neighbour, proposal.offer),
         request=_quantity(tx, neighbour, proposal.request),
         from_fee=from_fee,

@@ -93,14 +93,21 @@ def verify_cosignature(
     key_id = note.key_id(name, note.COSIGNATURE_V1, public)
     if signature.name != name or signature.key_id != key_id:
         raise BadSignature(f"not a cosignature of {name}")
+    timestamp_s = time_of(signature)
+    message = cosigned_message(checkpoint, timestamp_s)
+    if not crypto.verify(public, message, signature.payload[_TIMESTAMP.size :]):
+        raise BadSignature(f"the cosignature of {name} fails")
+    return timestamp_s
+
+
+def time_of(signature: note.NoteSignature) -> int:
+    """Return the time, in Unix seconds, that a cosignature states, which may not hold. Raises
+    BadSignature."""
     if len(signature.payload) != _TIMESTAMP.size + crypto.SIGNATURE_BYTES:
         raise BadSignature("a cosignature is a time and a signature")
     timestamp_s = cosigned_s(signature)
     if timestamp_s > TIMESTAMP_S_MAX:
         raise BadSignature("the time of a cosignature is out of bounds")
-    message = cosigned_message(checkpoint, timestamp_s)
-    if not crypto.verify(public, message, signature.payload[_TIMESTAMP.size :]):
-        raise BadSignature(f"the cosignature of {name} fails")
     return timestamp_s
 
 

@@ -12,7 +12,9 @@ log the refund's hold excludes *delivered* until it is released, and *delivered*
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
-from edge.core import council, trade
+import msgspec
+
+from edge.core import council, names, trade
 from edge.core.accounts import ISSUANCE, Entry, clearing_account
 from edge.core.trade import Event, Quantity, Role, Status, Terms
 from edge.errors import InvalidInput, WrongState
@@ -94,9 +96,12 @@ def event(before: Status, after: Status) -> Event | None:
 # Refunds
 
 
-def refund_sides(terms: Terms, role: Role, delivered: Collection[str]) -> tuple[Quantity, Quantity]:
+def refund_sides(
+    terms: Terms, role: Role, delivered: Collection[str], tokens: int | None = None
+) -> tuple[Quantity, Quantity]:
     """Return what the side of that role gives and gets in a refund of a settled trade: all that the
-    trade moved but goods that have come. Raises WrongState if there are no other goods."""
+    trade moved but goods that have come; of AT only `tokens`, in minor units, unless that is None.
+    Raises WrongState if there are no other goods, InvalidInput if there is not so much AT in it."""
     gives, gets = (terms.request, terms.offer) if role == "from" else (terms.offer, terms.request)
     goods = {leg.goods.asset for leg in legs(terms)}.difference(delivered)
     if not goods:
@@ -105,6 +110,10 @@ def refund_sides(terms: Terms, role: Role, delivered: Collection[str]) -> tuple[
         each if each.kind == "token" or each.asset in goods else trade.NOTHING
         for each in (gives, gets)
     ]
+    if tokens is not None:
+        kept = [_part(each, tokens) for each in kept]
+        if not any(each.kind == "token" and each.amount for each in (gives, gets)):
+            raise InvalidInput("no AT was paid in this trade: only its goods are given back")
     return kept[0], kept[1]
 
 
@@ -215,6 +224,15 @@ _EVENTS: Final = {
 def _places(refund: Terms) -> set[tuple[bytes, str]]:
     assert refund.refund_of is not None
     return {(refund.refund_of, asset) for asset in returned(refund)}
+
+
+def _part(quantity: Quantity, tokens: int) -> Quantity:
+    if quantity.kind != "token" or not quantity.amount:
+        return quantity
+    if not 0 <= tokens <= quantity.amount:
+        paid = names.amount_text(quantity.amount, quantity.decimals)
+        raise InvalidInput(f"{paid} AT were paid: more cannot be given back")
+    return msgspec.structs.replace(quantity, amount=tokens) if tokens else trade.NOTHING
 
 
 def _is_part(gives: Quantity, got: Quantity) -> bool:

@@ -66,6 +66,7 @@ PUSH_RECORDS_MAX = 8_192
 PUSH_BYTES_MAX = 1_000_000
 SUBJECTS_PER_MESSAGE_MAX = 64
 COUNCILS_PER_MESSAGE_MAX = 32
+COSIGNED_PER_MESSAGE_MAX = 16  # others' cosignatures on the sender's log
 MISBEHAVIOUR_PER_MESSAGE_MAX = 2  # proofs of it; more are not looked at
 MISBEHAVIOUR_PER_VILLAGE_MAX = 4  # proofs kept of one village's
 NEIGHBOURS_MAX = 64

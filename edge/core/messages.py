@@ -118,6 +118,7 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `listings_have`: version of the receiver's listings that the sender keeps; `listings`: the
     sender's that have changed since the version that the receiver has said, oldest change first.
     `misbehaviour` is left out while there is none to speak of.
+    `cosigned`: others' newest cosignatures on the sender's log, left out while there are none.
     `number`: the sender's own of this message; `heard`: that of the receiver's last answer that the
     sender has stored, 0 for none.
     """
@@ -137,6 +138,7 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: int = 0
     heard: int = 0
     misbehaviour: Proofs | msgspec.UnsetType = msgspec.UNSET
+    cosigned: tuple[CosignatureLine, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Joining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,8 +193,11 @@ def decode_exchange(body: bytes) -> Exchange:
     )
     if too_many:
         raise TooLarge("the message holds more than one message may")
-    line = message.cosignature
-    sizes = (message.have, line.size if line is not None else 0)
+    lines = [] if message.cosignature is None else [message.cosignature]
+    lines += message.cosigned or ()
+    if len(lines) > 1 + limits.COSIGNED_PER_MESSAGE_MAX:
+        raise TooLarge("the message holds more than one message may")
+    sizes = (message.have, *(line.size for line in lines))
     if not all(0 <= size <= limits.TREE_SIZE_MAX for size in sizes):
         raise Malformed("message: not the size of a log")
     counts = (message.entry_stamp_ms, message.listings_have, message.number, message.heard)

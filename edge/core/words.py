@@ -204,10 +204,19 @@ def describe(
 
 
 def describe_deal(
-    role: Role, status: Status, gives: str, gets: str, other: str, deadline: str, me: str = ""
+    role: Role,
+    status: Status,
+    gives: str,
+    gets: str,
+    other: str,
+    deadline: str,
+    me: str = "",
+    reason: str = "",
 ) -> str:
     """Return one member's side of a trade within the village as sentences: to that member, or to
-    anybody else here if it says who `me` is."""
+    anybody else here if it says who `me` is. `reason`: why, if somebody else ended it."""
+    if reason:
+        return _ENDED.format(reason=reason).strip()
     sentence = DEALS[role, status]
     if gives == NOTHING:
         sentence = GIFTS_IN.get((role, status), sentence)

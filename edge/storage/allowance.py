@@ -43,12 +43,12 @@ def count(tx: Tx, neighbour: Neighbour, records: int, size: int) -> None:
     count_bytes(tx, neighbour.village, size + records * RECORD_BYTES + PUSH_BYTES)
 
 
-def count_words(tx: Tx, village: str, evidence: Sequence[Evidence], news: Sequence[bool]) -> None:
-    """Count what a neighbour has said of a subject: `news` tells what of it was kept, the evidence
-    first."""
+def size_of_words(evidence: Sequence[Evidence], news: Sequence[bool]) -> int:
+    """Return how many bytes count of what a neighbour has said of a subject: `news` tells what of
+    it was kept, the evidence first."""
     kept = [each for each, is_new in zip(evidence, news, strict=False) if is_new]
     size = sum(len(each.record) + 32 * len(each.proof) + len(each.checkpoint) for each in kept)
-    count_bytes(tx, village, size + WORD_BYTES * sum(news))
+    return size + WORD_BYTES * sum(news)
 
 
 def count_bytes(tx: Tx, village: str, size: int) -> None:

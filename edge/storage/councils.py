@@ -2,12 +2,12 @@
 that only grows, this seat's state, and how much of it each other seat has."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from edge.core import canonical, council, limits, trade, valid
-from edge.core.council import Certificate, Proposal, State, Step, Subject, Value, Vote
+from edge.core.council import Certificate, Proposal, State, Subject, Value, Vote
 from edge.core.misbehaviour import of_words, verify
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
@@ -47,8 +47,23 @@ COLUMNS: Final = (
     "SELECT subject, terms, from_signature, to_signature, opened_ms, state, wakes_ms, certificate,"
     " changed_ms FROM subject"
 )
-_BALLOTS: Final = (
-    "SELECT village, round, step, value, signature FROM ballot WHERE subject = ? AND kept_ms > ?"
+# All words on a subject in one question: many are asked for each trade.
+_WORDS: Final = (
+    "SELECT 'ballot', village, round, step, value, signature FROM ballot"
+    " WHERE subject = ?1 AND kept_ms > ?2 UNION ALL"
+    " SELECT 'proposal', village, round, value, valid_round, signature FROM proposal"
+    " WHERE subject = ?1 AND kept_ms > ?2 UNION ALL"
+    " SELECT 'absence', village, about, signature, NULL, NULL FROM absence"
+    " WHERE subject = ?1 AND kept_ms > ?2 UNION ALL"
+)
+_HELD: Final = (
+    f"{_WORDS} SELECT 'proof', village, statement, NULL, NULL, NULL FROM proof"  # noqa: S608
+    " WHERE subject = ?1 UNION ALL"
+    " SELECT 'told', village, reached, asks, NULL, NULL FROM told WHERE subject = ?1"
+)
+_SAID: Final = (
+    f"{_WORDS} SELECT 'proof', evidence, NULL, NULL, NULL, NULL FROM proof"  # noqa: S608
+    " WHERE subject = ?1 AND kept_ms > ?2"
 )
 _certificate_codec = canonical.Codec(Certificate, "certificate", 8_192)
 _evidence_codec = canonical.Codec(Evidence, "evidence", 256 * 1024)
@@ -61,6 +76,7 @@ def open_(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes
     if known is not None:
         return known
     terms, id_ = trade.decode_terms(terms_bytes), trade.subject_of(terms_bytes)
+    wakes_ms = absent_from_ms(terms, tx.stamp_ms)
     tx.run(
         "INSERT INTO subject (subject, terms, from_signature, to_signature, opened_ms, state,"
         " wakes_ms, unproven, parties, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -70,7 +86,7 @@ def open_(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes
         to_signature,
         tx.stamp_ms,
         msgspec.json.encode(State()).decode(),
-        absent_from_ms(terms, tx.stamp_ms),
+        wakes_ms,
         int(tx.identity.village in (terms.from_village, terms.to_village)),
         " ".join(sorted((terms.from_village, terms.to_village))),
         tx.stamp_ms,
@@ -78,7 +94,18 @@ def open_(tx: Tx, terms_bytes: bytes, from_signature: bytes, to_signature: bytes
     for seat in terms.seats:
         if seat.village != tx.identity.village:
             tx.run("INSERT INTO told (village, subject) VALUES (?, ?)", seat.village, id_)
-    return named(tx, id_)
+    return Opened(
+        id_,
+        terms_bytes,
+        terms,
+        from_signature,
+        to_signature,
+        tx.stamp_ms,
+        State(),
+        wakes_ms,
+        None,
+        tx.stamp_ms,
+    )
 
 
 def find(view: View, subject: bytes) -> Opened | None:
@@ -155,50 +182,51 @@ class Held(msgspec.Struct):
 
 def held(view: View, opened: Opened) -> Held:
     """Return all that is held of a subject."""
-    id_ = opened.id
-    told = view.all("SELECT village, reached, asks FROM told WHERE subject = ?", id_)
+    found = _by_kind(view.all(_HELD, opened.id, -1))
     return Held(
         opened,
-        votes(view, id_),
-        proposals(view, id_),
-        absents(view, id_),
-        view.all("SELECT village, statement FROM proof WHERE subject = ?", id_),
-        {village: reached for village, reached, _ in told},
-        {village for village, _, asks in told if asks},
+        [_vote(row) for row in found["ballot"]],
+        [Proposal(*row) for row in found["proposal"]],
+        [Absent(*row[:3]) for row in found["absence"]],
+        [(village, statement) for village, statement, *_ in found["proof"]],
+        {village: reached for village, reached, *_ in found["told"]},
+        {village for village, _, asks, *_ in found["told"] if asks},
     )
 
 
-def votes(view: View, subject: bytes, since_ms: int = -1) -> list[Vote]:
-    return _votes(view.all(f"{_BALLOTS} ORDER BY round, step, village, value", subject, since_ms))
+class Words(NamedTuple):
+    """What was kept of a subject after a stamp."""
+
+    votes: list[Vote]
+    proposals: list[Proposal]
+    absents: list[Absent]
+    evidence: list[Evidence]
 
 
-def proposals(view: View, subject: bytes, since_ms: int = -1) -> list[Proposal]:
-    rows = view.all(
-        "SELECT village, round, value, valid_round, signature FROM proposal WHERE subject = ?"
-        " AND kept_ms > ? ORDER BY round",
-        subject,
-        since_ms,
+def words(view: View, subject: bytes, since_ms: int = -1) -> Words:
+    found = _by_kind(view.all(_SAID, subject, since_ms))
+    return Words(
+        [_vote(row) for row in found["ballot"]],
+        [Proposal(*row) for row in found["proposal"]],
+        [Absent(*row[:3]) for row in found["absence"]],
+        [_evidence_codec.decode(row[0]) for row in found["proof"]],
     )
-    return [Proposal(*row) for row in rows]
 
 
-def absents(view: View, subject: bytes, since_ms: int = -1) -> list[Absent]:
-    rows = view.all(
-        "SELECT village, about, signature FROM absence WHERE subject = ? AND kept_ms > ?"
-        " ORDER BY village, about",
-        subject,
-        since_ms,
-    )
-    return [Absent(*row) for row in rows]
+def votes(view: View, subject: bytes) -> list[Vote]:
+    return words(view, subject).votes
 
 
-def proofs(view: View, subject: bytes, since_ms: int = -1) -> list[Evidence]:
-    rows = view.all(
-        "SELECT evidence FROM proof WHERE subject = ? AND kept_ms > ? ORDER BY village, statement",
-        subject,
-        since_ms,
-    )
-    return [_evidence_codec.decode(row[0]) for row in rows]
+def proposals(view: View, subject: bytes) -> list[Proposal]:
+    return words(view, subject).proposals
+
+
+def absents(view: View, subject: bytes) -> list[Absent]:
+    return words(view, subject).absents
+
+
+def proofs(view: View, subject: bytes) -> list[Evidence]:
+    return words(view, subject).evidence
 
 
 def statements(view: View, subject: bytes) -> list[tuple[Evidence, Statement]]:
@@ -390,11 +418,18 @@ def _note_misbehaviour(
     return False
 
 
-def _votes(rows: Iterable[tuple[str, int, Step, Value | Literal[""], bytes]]) -> list[Vote]:
-    return [
-        Vote(village, round_, step, value or None, signature)
-        for village, round_, step, value, signature in rows
-    ]
+def _by_kind(rows: Iterable[tuple[str, *tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
+    found: dict[str, list[tuple[Any, ...]]] = {
+        kind: [] for kind in ("ballot", "proposal", "absence", "proof", "told")
+    }
+    for kind, *row in rows:
+        found[kind].append(tuple(row))
+    return found
+
+
+def _vote(row: tuple[Any, ...]) -> Vote:
+    village, round_, step, value, signature = row
+    return Vote(village, round_, step, value or None, signature)
 
 
 def opened_of(row: Sequence[Any]) -> Opened:

@@ -15,7 +15,7 @@ from edge.storage.tx import Tx, View
 
 class Deal(msgspec.Struct, frozen=True):
     """Amounts are in minor units; zero is the empty side of a gift. `record`: the sealed record
-    that settled it."""
+    that settled it; `reason`: why it was ended, if neither member did it."""
 
     id: str
     from_member: int
@@ -28,6 +28,7 @@ class Deal(msgspec.Struct, frozen=True):
     record: int | None
     created_ms: int
     changed_ms: int
+    reason: str = ""
 
     @property
     def reserved(self) -> list[Entry]:
@@ -52,7 +53,7 @@ class Deal(msgspec.Struct, frozen=True):
 
 _COLUMNS: Final = (
     "SELECT id, from_member, to_member, status, offer_asset, offer, request_asset, request,"
-    " listing, deadline_minute, record, created_ms, changed_ms FROM deal"
+    " listing, deadline_minute, record, created_ms, changed_ms, reason FROM deal"
 )
 ID_BYTES: Final = 8
 
@@ -87,9 +88,10 @@ def add(
     return made
 
 
-def end(tx: Tx, known: Deal, event: Event) -> Deal:
+def end(tx: Tx, known: Deal, event: Event, reason: str = "") -> Deal:
     """End a proposal without a trade: what was set aside is free again. Raises WrongState."""
     status = after(known.status, event)
+    tx.run("UPDATE deal SET reason = ? WHERE id = ?", reason, known.id)
     ledger.unreserve(tx, known.reserved)
     return _end(tx, known, status, None)
 

@@ -1,9 +1,6 @@
-"""Trades of others that this village helps to decide, and seats' misbehaviour, as stewards look at
-them."""
+"""Trades of others that this village helps to decide, as stewards look at them."""
 
 from typing import Final
-
-import msgspec
 
 from edge.core import trade
 from edge.errors import UnknownTrade
@@ -14,20 +11,6 @@ from edge.storage.tx import View
 
 Place = tuple[int, bytes]  # of the last one seen: when it was opened, and its subject
 _OTHERS: Final = "instr(' ' || parties || ' ', ' ' || ?1 || ' ') = 0"  # this village is no party
-MISBEHAVIOUR_SHOWN_MAX: Final = 100
-
-
-class Misbehaviour(msgspec.Struct, frozen=True):
-    """That a village has signed two words of which a seat may sign only one; both are kept."""
-
-    village: str
-    subject: bytes
-    kept_ms: int
-
-    @property
-    def trade(self) -> str:
-        """The trade's id."""
-        return trade.id_of(self.subject)
 
 
 def page(
@@ -85,16 +68,6 @@ def swap_or_subject(view: View, id_: str) -> Swap | Opened:
             return named(view, id_)
         except UnknownTrade:
             raise error from None
-
-
-def misbehaviour(view: View, limit: int = MISBEHAVIOUR_SHOWN_MAX) -> list[Misbehaviour]:
-    """Return what is kept of it, the latest first."""
-    rows = view.all(
-        "SELECT village, subject, kept_ms FROM misbehaviour"
-        " ORDER BY kept_ms DESC, subject, village LIMIT ?",
-        limit,
-    )
-    return [Misbehaviour(*row) for row in rows]
 
 
 def _own(view: View) -> str:

@@ -33,6 +33,16 @@ def words(view: View, subject: bytes, log: int) -> list[Word]:
     return [Word(*row) for row in rows]
 
 
+def disputed_at(view: View, subject: bytes, log: int) -> int | None:
+    """Return the index of a log's first word that goods of a trade are disputed, None for none."""
+    index: int | None = view.one(
+        "SELECT min(idx) FROM delivery WHERE subject = ? AND log = ? AND kind = 'disputed'",
+        subject,
+        log,
+    )[0]
+    return index
+
+
 def heard(view: View, neighbour: str) -> list[bytes]:
     """Return the subjects of the trades of whose delivery a neighbour has said something new."""
     rows = view.all("SELECT subject FROM trade WHERE neighbour = ? AND heard = 1", neighbour)

@@ -14,6 +14,8 @@ from edge.errors import SetBack
 from edge.storage import facts
 from edge.storage.tx import IS_SET_BACK, SET_BACK, SET_BACK_TEXT, Tx, View
 
+# How the trouble of a neighbour ends that holds more of the own log.
+KNOWS_MORE: Final = "the box was set back to an old copy"
 Why = Literal["restored", "behind"]
 _FROM: Final = "set_back_from"  # the size of the own log when it was noted
 _TROUBLE: Final = "set_back_trouble"
@@ -85,6 +87,7 @@ def end(tx: Tx) -> None:
     kept = facts.read(tx, _FROM) or "0"
     for name, value in zip(_ENDED, (tx.minute, tx.next_index, kept), strict=True):
         facts.keep(tx, name, str(value))
+    tx.run("UPDATE neighbour SET trouble = '' WHERE trouble LIKE ?", f"%{KNOWS_MORE}")
     tx.run("DELETE FROM fact WHERE name IN (?, ?, ?, ?)", SET_BACK, _FROM, _TROUBLE, _CHECKED)
     drop_returned(tx)
     tx.run(

@@ -94,6 +94,17 @@ def due(view: View, village: str, limit: int) -> list[Due]:
     ]
 
 
+def undecided(view: View, village: str, limit: int) -> list[Opened]:
+    """Return the undecided subjects of which another seat has been told all."""
+    rows = view.all(
+        COLUMNS + " INDEXED BY subject_undecided JOIN told USING (subject)"
+        " WHERE certificate IS NULL AND village = ? AND due = 0 LIMIT ?",
+        village,
+        limit,
+    )
+    return [opened_of(row) for row in rows]
+
+
 def urgent(view: View) -> list[Urgent]:
     """Return to whom there is something urgent to say."""
     rows = view.all("SELECT village, subject, urgent_ms FROM told WHERE urgent_ms > 0")

@@ -119,6 +119,11 @@ def add(
     return by_subject(tx, subject)
 
 
+def count(view: View, status: Status) -> int:
+    found: int = view.one("SELECT count(*) FROM trade WHERE status = ?", status)[0]
+    return found
+
+
 def find(view: View, subject: bytes) -> Trade | None:
     row = view.one(f"{_COLUMNS} WHERE subject = ?", subject)
     return _trade(row) if row else None
@@ -387,8 +392,17 @@ def votes(view: View, subject: bytes) -> list[council.Vote]:
 def facts(view: View, known: Trade, own_village: str, their_log: int) -> Facts:
     """Return what the committed rows say about a trade; see core/trade.next_action. What is proven
     and voted on before a council is for the council."""
-    mine = first_statement(view, known.subject, OWN_LOG)
-    theirs = first_statement(view, known.subject, their_log)
+    first: dict[int, tuple[int, Statement]] = {
+        log: (idx, kind)
+        for log, idx, kind in view.all(
+            "SELECT log, min(idx), kind FROM statement WHERE subject = ? AND log IN (?, ?)"
+            " AND kind IN ('hold', 'no-hold') GROUP BY log",
+            known.subject,
+            OWN_LOG,
+            their_log,
+        )
+    }
+    mine, theirs = first.get(OWN_LOG), first.get(their_log)
     alone = len(known.terms.seats) == 2
     return Facts(
         role=known.role,
@@ -396,8 +410,11 @@ def facts(view: View, known: Trade, own_village: str, their_log: int) -> Facts:
         mine_proven=alone and _is_proven(view, known, mine, OWN_LOG, own_village),
         theirs=theirs[1] if theirs else None,
         theirs_proven=alone and _is_proven(view, known, theirs, their_log, known.neighbour),
-        voted=any(vote.village == own_village for vote in votes(view, known.subject))
-        or set_back.is_unsure(view, known.subject),
+        voted=alone
+        and (
+            any(vote.village == own_village for vote in votes(view, known.subject))
+            or set_back.is_unsure(view, known.subject)
+        ),
         certificate=known.certificate.value if known.certificate else None,
         ended=known.status in trade.ENDED,
     )

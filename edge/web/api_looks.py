@@ -6,9 +6,19 @@ from typing import Any, Final, TypeVar
 from edge import desk, trade_escrow
 from edge.core import limits, names, receipt
 from edge.core.accounts import Asset
-from edge.core.trade import ENDED, Status
+from edge.core.trade import ENDED, Status, id_of
 from edge.errors import UnknownTrade
-from edge.storage import changes, deciding, listings, logs, members, movements, neighbours, swaps
+from edge.health import MISBEHAVIOUR_SHOWN_MAX
+from edge.storage import (
+    changes,
+    listings,
+    logs,
+    members,
+    misbehaviour,
+    movements,
+    neighbours,
+    swaps,
+)
 from edge.storage import trades as trades_kept
 from edge.storage.changes import Position
 from edge.storage.deals import Deal
@@ -218,8 +228,15 @@ def status(view: View, call: Call[types.NoQuery]) -> steward_types.BoxStatus:
         open_trades=found.open_trades,
         deciding=found.deciding,
         misbehaviour=[
-            steward_types.Misbehaviour(each.village, each.trade, each.subject.hex(), each.kept_ms)
-            for each in deciding.misbehaviour(view)
+            steward_types.Misbehaviour(
+                each.village,
+                id_of(each.subject),
+                each.subject.hex(),
+                each.text,
+                each.source,
+                each.kept_ms,
+            )
+            for each in misbehaviour.everything(view, MISBEHAVIOUR_SHOWN_MAX)
         ],
     )
 

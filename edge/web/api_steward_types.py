@@ -30,11 +30,14 @@ class Contact(Struct, frozen=True):
 
 
 class Misbehaviour(Struct, frozen=True):
-    """A village of which proof is kept that it signed two words in a trade where a seat has one."""
+    """A village of which proof is kept that it broke the rules of councils in a trade: `what`, in
+    words; `source`: the neighbour that told of it, empty if this box found it."""
 
     village: str
     trade: str
     subject: str
+    what: str
+    source: str
     kept_ms: int
 
 

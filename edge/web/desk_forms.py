@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from edge.core import crypto
+from edge.core.charter import COUNCIL_SEATS_DEFAULT
 from edge.core.names import TOKEN
 from edge.errors import InvalidInput
 from edge.peering import INVITATION_S_DEFAULT
@@ -75,7 +76,10 @@ class LineForm(Form, frozen=True):
 
 
 class InviteForm(Form, frozen=True):
+    """`seats`: how many villages at most decide the trades of the two."""
+
     hours: str = str(INVITATION_S_DEFAULT // 3_600)
+    seats: str = str(COUNCIL_SEATS_DEFAULT)
 
 
 class JoinForm(Form, frozen=True):

@@ -2,33 +2,45 @@
 decide."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
 
-from edge import abandon, standing
-from edge.core import limits, names, words
+from edge import abandon, standing, trade_delivery
+from edge.core import delivery, limits, names, records, words
 from edge.core.names import amount_text
-from edge.core.trade import ENDED, Status, id_of
-from edge.errors import InvalidInput, UnknownTrade
+from edge.core.trade import ENDED, Role, Status, id_of
+from edge.errors import InvalidInput
 from edge.standing import SeatStanding
-from edge.storage import deciding, ledger, members, neighbours, swaps, trades
+from edge.storage import (
+    deciding,
+    deliveries,
+    ledger,
+    logs,
+    members,
+    misbehaviour,
+    neighbours,
+    swaps,
+)
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.swaps import Swap
 from edge.storage.trades import Trade
-from edge.storage.tx import View
+from edge.storage.tx import OWN_LOG, View
 from edge.web import views
+from edge.web.desk_views import Broken, broken
 from edge.web.views import Time
 
 PAGE: Final = 20
+CAUGHT_SHOWN_MAX: Final = 100
 SHOWS: Final[Mapping[str, str]] = {
     "": "Open",
     "answer": "Waiting for an answer",
     "bound": "Bound",
     "ended": "Ended",
+    "disputed": "Disputed",
     "deciding": "Of others: not decided yet",
     "decided": "Of others: decided",
 }
@@ -37,6 +49,7 @@ _STATUSES: Final[Mapping[str, frozenset[Status]]] = {
     "answer": frozenset({Status.PENDING}),
     "bound": abandon.BOUND,
     "ended": ENDED,
+    "disputed": frozenset({Status.DISPUTED}),
 }
 _PLACE: Final = re.compile(r"([0-9]{1,15})\.([0-9a-f]{16}|[0-9a-f]{64})")
 _TONES: Final = {"": "wait", "COMMIT": "done", "ABORT": "off"}
@@ -87,9 +100,17 @@ class SeatView(msgspec.Struct, frozen=True):
     heard: str
 
 
+class DisputeView(msgspec.Struct, frozen=True):
+    """What a member has against what came; an empty `text` was erased, or has not come yet."""
+
+    who: str
+    since: Time
+    text: str
+
+
 class TradeRow(msgspec.Struct, frozen=True):
     """A trade as the steward sees it: no side's own. `held`: what of this village; `evidence`: what
-    is in hand of it. One within the village has no page, and so no `id`."""
+    is in hand of it."""
 
     id: str
     badge: str
@@ -107,6 +128,8 @@ class TradeRow(msgspec.Struct, frozen=True):
     may_retry: bool
     has_receipt: bool
     is_of_others: bool = False
+    is_at_home: bool = False
+    disputes: tuple[DisputeView, ...] = ()
 
 
 class TradePage(msgspec.Struct, frozen=True):
@@ -125,20 +148,12 @@ class TradePage(msgspec.Struct, frozen=True):
     why_not: str
 
 
-class Caught(msgspec.Struct, frozen=True):
-    """A village that has signed two words where a seat has only one."""
-
-    village: str
-    trade: str
-    at: Time
-
-
 class TradesPage(msgspec.Struct, frozen=True):
     rows: list[TradeRow]
     older: str
     villages: list[str]
     undecided: int
-    caught: list[Caught]
+    caught: list[Broken]
 
 
 def gather(view: View, asked: Asked) -> TradesPage:
@@ -148,22 +163,16 @@ def gather(view: View, asked: Asked) -> TradesPage:
         asked.address(after) if after else "",
         [each.village for each in neighbours.everyone(view)],
         deciding.count_undecided(view),
-        [
-            Caught(each.village, each.trade, views.local_time(each.kept_ms))
-            for each in deciding.misbehaviour(view)
-        ],
+        [broken(found) for found in misbehaviour.everything(view, CAUGHT_SHOWN_MAX)],
     )
 
 
-def find(view: View, id_: str) -> Trade | Opened:
-    """Return a trade with another village, or one of others. Raises UnknownTrade."""
-    try:
-        return trades.named(view, id_)
-    except UnknownTrade:
-        return deciding.named(view, id_)
+find = deciding.swap_or_subject
 
 
-def in_full(view: View, found: Trade | Opened) -> TradePage:
+def in_full(view: View, found: Swap | Opened) -> TradePage:
+    if isinstance(found, Deal):
+        return _deal_in_full(view, found)
     terms = found.terms
     if isinstance(found, Opened):
         row, stands = of_others(view, found), standing.of_subject(view, found)
@@ -192,11 +201,13 @@ def own(view: View, found: Trade) -> TradeRow:
     """Return a trade with another village, ended or not."""
     terms, stands = found.terms, standing.of(view, found)
     badge, tone = views.BADGES[found.role, found.status]
-    ended = found.status in ENDED
+    ended, is_disputed = found.status in ENDED, found.status is Status.DISPUTED
+    if found.status is Status.PENDING:
+        badge, tone = "Waiting for an answer", "wait"
     return TradeRow(
         id=found.id,
-        badge="Waiting for an answer" if tone == "act" else badge,
-        tone=tone.replace("act", "wait"),
+        badge=badge,
+        tone=tone,
         giver=f"{found.from_user or 'a member'} of {terms.from_village}",
         gives=words.quantity_text(terms.offer),
         taker=f"{found.to_user or 'a member'} of {terms.to_village}",
@@ -213,13 +224,14 @@ def own(view: View, found: Trade) -> TradeRow:
             told=found.told,
             addressed=found.addressed,
         ),
-        waits_for=stands.waits_for,
+        waits_for="its two members, to agree" if is_disputed else stands.waits_for,
         since=views.local_time(found.changed_ms),
         held=_held(found),
         evidence=stands.evidence,
         ended=ended,
         may_retry=not ended and (found.role == "from" or found.status in abandon.BOUND),
         has_receipt=found.certificate is not None and found.to_signature is not None,
+        disputes=tuple(_disputes(view, found)) if is_disputed else (),
     )
 
 
@@ -274,14 +286,16 @@ def _deal(view: View, found: Deal) -> TradeRow:
     until = views.local_time(found.deadline_minute * limits.MINUTE_MS).text
     ended = found.status in ENDED
     return TradeRow(
-        id="",
+        id=found.id,
         badge=badge,
         tone=tone,
         giver=giver,
         gives=gives,
         taker=taker,
         gets=gets,
-        sentence="Within this village."
+        sentence=words.describe_deal(
+            "from", found.status, gives, gets, taker, until, giver, found.reason
+        )
         if ended
         else f"Within this village. It ends by itself if {taker} has not answered by {until}.",
         waits_for="nobody: it has ended" if ended else taker,
@@ -291,6 +305,21 @@ def _deal(view: View, found: Deal) -> TradeRow:
         ended=ended,
         may_retry=False,
         has_receipt=False,
+        is_at_home=True,
+    )
+
+
+def _deal_in_full(view: View, found: Deal) -> TradePage:
+    return TradePage(
+        _deal(view, found),
+        "",
+        views.local_time(found.created_ms),
+        views.local_time(found.deadline_minute * limits.MINUTE_MS),
+        "its two members, who both are of this village",
+        [],
+        None,
+        "" if found.status in ENDED else "unbound",
+        "",
     )
 
 
@@ -314,6 +343,23 @@ def _held(found: Trade) -> str:
     if found.status in abandon.BOUND:
         return f"{what}, held until it has ended"
     return f"{what}, set aside" if found.reserved else "nothing"
+
+
+def _disputes(view: View, found: Trade) -> Iterator[DisputeView]:
+    """Yield who disputes a trade: each is a side to which goods were to come."""
+    other: Role = "to" if found.role == "from" else "from"
+    own = found.terms.from_village if found.role == "from" else found.terms.to_village
+    texts, stand = deliveries.written(view, found.subject), trade_delivery.stand(view, found)
+    their_log = neighbours.log_of(view, found.neighbour)
+    sides = ((OWN_LOG, found.role, own), (their_log, other, found.neighbour))
+    for log, role, village in sides:
+        leg = delivery.leg_of(found.terms, role)
+        index = deliveries.disputed_at(view, found.subject, log)
+        if leg is not None and index is not None and leg.goods.asset in stand.disputed:
+            minute = records.decode(logs.record_at(view, log, index)).minute
+            person = found.from_user if role == "from" else found.to_user
+            since = views.local_time(minute * limits.MINUTE_MS)
+            yield DisputeView(f"{person or 'a member'} of {village}", since, texts.get(village, ""))
 
 
 def _name(view: View, member: int) -> str:

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from edge import abandon, trade_receipt
+from edge import abandon, misbehaviour, trade_receipt
 from edge.core import receipt, words
 from edge.core.receipt import RECEIPT_BYTES_MAX
 from edge.core.trade import HOW_IT_STANDS
-from edge.errors import InvalidInput, PeerError, Refused, UnknownTrade
-from edge.storage import neighbours, trades
+from edge.errors import InvalidInput, PeerError, Refused, UnknownTrade, WrongState
+from edge.storage import neighbours, swaps
 from edge.storage.councils import Opened
+from edge.storage.deals import Deal
 from edge.storage.members import Member
-from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
 from edge.web import desk_trade_views, sessions, uploads
 from edge.web.desk_forms import AbandonForm, RetryForm
@@ -33,6 +33,7 @@ class TradeDesk(Desk):
         one = f"{TRADES}/{{id:[0-9a-f]{{16}}}}"
         return [
             web.get(TRADES, self.trades),
+            web.get("/desk/misbehaviour", self.misbehaviour),
             web.get(one, self.trade),
             web.get(f"{one}/receipt", self.receipt),
             web.post(f"{one}/retry", self.retry),
@@ -58,6 +59,8 @@ class TradeDesk(Desk):
 
         def make(view: View) -> bytes:
             found = desk_trade_views.find(view, id_)
+            if isinstance(found, Deal):
+                raise WrongState("a trade within the village has no receipt: one ledger has it all")
             if isinstance(found, Opened):
                 return receipt.encode(trade_receipt.of_subject(view, found))
             return receipt.encode(trade_receipt.of_trade(view, found))
@@ -66,6 +69,15 @@ class TradeDesk(Desk):
             body=await self._runner.read(make),
             content_type=JSON,
             headers={"Content-Disposition": f'attachment; filename="receipt-{id_}.json"'},
+        )
+
+    async def misbehaviour(self, request: web.Request) -> web.Response:
+        """GET /desk/misbehaviour: the proofs, as `export misbehaviour` writes them."""
+        await self._member(request)
+        return web.Response(
+            body=await self._runner.read(misbehaviour.export),
+            content_type=JSON,
+            headers={"Content-Disposition": 'attachment; filename="misbehaviour.json"'},
         )
 
     async def retry(self, request: web.Request) -> web.Response:
@@ -101,7 +113,7 @@ class TradeDesk(Desk):
 
         def give_up(tx: Tx) -> str:
             by = f"the steward {member.name}"
-            ended = abandon.abandon(tx, trades.named(tx, id_), by, form.reason, evidence)
+            ended = abandon.abandon(tx, swaps.named(tx, id_), by, form.reason, evidence)
             return f"The trade {HOW_IT_STANDS[ended.status]}"
 
         return await self._do(
@@ -130,7 +142,9 @@ class TradeDesk(Desk):
 
 def _others(view: View, id_: str) -> list[str]:
     """Return the neighbours that decide a trade."""
-    found: Trade | Opened = desk_trade_views.find(view, id_)
+    found = desk_trade_views.find(view, id_)
+    if isinstance(found, Deal):
+        return []
     known = {each.village for each in neighbours.everyone(view)}
     return [seat.village for seat in found.terms.seats if seat.village in known]
 

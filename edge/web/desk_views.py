@@ -8,10 +8,12 @@ from edge import desk
 from edge.core import limits, words
 from edge.core.accounts import ISSUANCE, TREASURY
 from edge.core.names import TOKEN, amount_text
+from edge.core.trade import Status, id_of
 from edge.errors import UnknownMember
 from edge.health import CLOCK_TEXT, Contact, Health, clock_text, disk_text
-from edge.storage import ledger, logs, members, neighbours, trades
+from edge.storage import ledger, logs, members, misbehaviour, neighbours, trades
 from edge.storage.members import Member
+from edge.storage.misbehaviour import Known
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, View
 from edge.web import views
@@ -35,6 +37,7 @@ class Overview(msgspec.Struct, frozen=True):
     members: int
     stewards: list[str]
     first_steps: list[str]
+    disputed: int
 
 
 class People(msgspec.Struct, frozen=True):
@@ -64,6 +67,17 @@ class Standing(msgspec.Struct, frozen=True):
     room: str
 
 
+class Broken(msgspec.Struct, frozen=True):
+    """Proof that a village has broken the rules of councils; `source`: who brought it, empty if it
+    was found here."""
+
+    village: str
+    trade: str
+    what: str
+    source: str
+    at: Time
+
+
 class NeighbourView(msgspec.Struct, frozen=True):
     village: str
     name: str
@@ -75,6 +89,7 @@ class NeighbourView(msgspec.Struct, frozen=True):
     of_ours: str
     is_silent: bool
     trouble: str
+    broken: list[Broken]
     lines: list[Standing]
     open_trades: int
 
@@ -106,6 +121,7 @@ def overview(view: View, health: Health, now_ms: int) -> Overview:
         len(members.everyone(view)),
         [each.name for each in members.stewards(view)],
         _first_steps(view),
+        trades.count(view, Status.DISPUTED),
     )
 
 
@@ -165,6 +181,16 @@ def neighbourhood(view: View, health: Health, now_ms: int) -> Neighbourhood:
     )
 
 
+def broken(found: Known) -> Broken:
+    return Broken(
+        found.village,
+        id_of(found.subject),
+        found.text,
+        found.source,
+        views.local_time(found.kept_ms),
+    )
+
+
 def _first_steps(view: View) -> list[str]:
     has_issued = ledger.counters(view, ISSUANCE, ledger.asset(view, TOKEN)).balance != 0
     done = {
@@ -209,6 +235,7 @@ def _neighbour(
         f"all {own_size}" if has_all else f"{known.has_size} of {own_size}",
         contact.is_silent,
         known.trouble,
+        [broken(found) for found in misbehaviour.of(view, known.village, known.key)],
         [_standing(each) for each in desk.lines(view, known.village)],
         trades.count_open(view, neighbour=known.village),
     )

@@ -50,6 +50,12 @@ class PayForm(Form, frozen=True):
     note: str = ""
 
 
+class RefundForm(Form, frozen=True):
+    """`tokens`: how much of the AT is given back; empty for all."""
+
+    tokens: str = ""
+
+
 class ProposeForm(Form, frozen=True):
     """An empty amount is nothing: then it is a gift. `fee`: the fee in AT minor units that the page
     has shown, to which this agrees."""

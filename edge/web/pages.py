@@ -25,7 +25,7 @@ from edge.web import forms, member_trade, sessions, views
 from edge.web.api import Api, challenge
 from edge.web.desk_trades import TradeDesk
 from edge.web.feed import Events, Feed
-from edge.web.forms import DisputeForm, Form, PayForm, ProposeForm, SignInForm
+from edge.web.forms import DisputeForm, Form, PayForm, ProposeForm, RefundForm, SignInForm
 from edge.web.frame import JSON, WAIT_S, Frame, is_for_programs, status_of
 from edge.web.handlers import Handlers, Shop
 from edge.web.market import Market
@@ -237,15 +237,16 @@ class Pages(Handlers):
 
     async def refund(self, request: web.Request) -> web.Response:
         """POST /trades/{id}/refund: propose the trade that gives this one back."""
-        member, form = await self._form(request, Form)
+        member, form = await self._form(request, RefundForm)
         id_ = request.match_info["id"]
 
         def propose(tx: Tx) -> bytes:
-            proposal = trade_delivery.refund(tx, member, views.own_trade(tx, member, id_))
+            found = views.own_trade(tx, member, id_)
+            proposal = trade_delivery.refund(tx, member, found, form.tokens)
             return trade_escrow.propose(tx, member, proposal).subject
 
         try:
-            asked = f"refund {id_}".encode()
+            asked = b"refund " + id_.encode() + form.asked
             subject = await self._once(member, f"form:{form.form}", asked, propose)
         except (Refused, PeerError) as error:
             return await self._trade(request, member, id_, error)

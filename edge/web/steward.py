@@ -205,7 +205,9 @@ class Desk(Handlers):
         made: list[invitation.Invitation] = []
 
         def invite(tx: Tx) -> bytes:
-            made.append(peering.invite(tx, whole(form.hours, "the number of hours") * 3_600))
+            seats = whole(form.seats, "the number of villages that decide")
+            valid_s = whole(form.hours, "the number of hours") * 3_600
+            made.append(peering.invite(tx, valid_s, seats))
             return b"An invitation was made"
 
         try:

@@ -71,8 +71,8 @@ class TradeView(msgspec.Struct, frozen=True):
     village has no `other_village`. `decided_by`: the seats of a council, if there is one.
 
     Of what comes after it: `awaited`, the goods that are to come; what a refund `gives_back` and
-    `gets_back`; `refund` and `refund_of`, the ids of trades; `deliver_ms`, when what is awaited
-    counts as delivered."""
+    `gets_back`, and `tokens_back`, what of that is AT; `refund` and `refund_of`, the ids of trades;
+    `deliver_ms`, when what is awaited counts as delivered."""
 
     id: str
     path: str
@@ -97,6 +97,7 @@ class TradeView(msgspec.Struct, frozen=True):
     awaited: str = ""
     gives_back: str = ""
     gets_back: str = ""
+    tokens_back: str = ""
     refund: str = ""
     refund_of: str = ""
     disputes: tuple[Written, ...] = ()
@@ -208,10 +209,12 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     came = after_words.after(role, found.status, terms, beside, me, them, yours=True)
     later = trade_delivery.steps(view, found)
     leg = delivery.leg_of(terms, role)
-    back = ("", "")
+    back, tokens = ("", ""), ""
     if "refund" in later:
         sides = delivery.refund_sides(terms, role, beside.stand.delivered)
         back = (words.quantity_text(sides[0]), words.quantity_text(sides[1]))
+        paid = sum(each.amount for each in sides if each.kind == "token")
+        tokens = amount_text(paid, TOKEN_DECIMALS) if paid else ""
     return TradeView(
         id=found.id,
         path=f"/trades/{found.id}",
@@ -250,6 +253,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
         awaited=words.quantity_text(leg.goods) if leg else "",
         gives_back=back[0],
         gets_back=back[1],
+        tokens_back=tokens,
         refund=beside.refund,
         refund_of=beside.refund_of,
         disputes=_written(view, found, them),
@@ -291,7 +295,9 @@ def deal_shown(view: View, found: Deal, member: Member) -> TradeView:
         path=f"/deals/{found.id}",
         badge=badge,
         tone=tone,
-        sentence=words.describe_deal(role, found.status, gives, gets, name, deadline.text),
+        sentence=words.describe_deal(
+            role, found.status, gives, gets, name, deadline.text, reason=found.reason
+        ),
         gives=gives,
         gets=gets,
         pays=gives,

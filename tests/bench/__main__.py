@@ -6,12 +6,13 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import boxes, council, ledger, log, market, table
+from tests.bench import boxes, council, ledger, log, market, one_trade, table
 
 BENCHES = {
     "ledger": ledger.rows,
     "boxes": boxes.rows,
     "council": council.rows,
+    "one_trade": one_trade.rows,
     "market": market.rows,
     "log": log.rows,
 }

@@ -76,29 +76,29 @@ def _proposal(boxes: list[RealBox], person: int) -> control.TradePropose:
 async def _trade(boxes: list[RealBox], person: int) -> float:
     """Return milliseconds from the acceptance until both parties show the trade as settled."""
     made = await boxes[0].ask(_proposal(boxes, person))
-    await _has_come(boxes[1], made["id"])
+    await has_come(boxes[1], made["id"])
     began = time.perf_counter()
     await boxes[1].ask(control.TradeAccept(made["id"]))
-    await asyncio.gather(*(_settled(box, made["id"]) for box in boxes[:2]))
+    await asyncio.gather(*(settled(box, made["id"]) for box in boxes[:2]))
     return (time.perf_counter() - began) * 1_000
 
 
-async def _has_come(box: RealBox, id_: str) -> None:
+async def has_come(box: RealBox, id_: str) -> None:
     """Wait for a trade, looking into the box's file so as not to keep the box busy."""
-    with contextlib.closing(_file_of(box)) as conn:
+    with contextlib.closing(file_of(box)) as conn:
         while not _status(conn, id_):
             await asyncio.sleep(POLL_S)
 
 
-async def _settled(box: RealBox, id_: str) -> None:
+async def settled(box: RealBox, id_: str) -> None:
     """Wait for a trade's end, in the same way."""
-    with contextlib.closing(_file_of(box)) as conn:
+    with contextlib.closing(file_of(box)) as conn:
         while (status := _status(conn, id_)) != "SETTLED":
             assert status in ("PENDING", "ACCEPTED", "HELD"), status
             await asyncio.sleep(POLL_S)
 
 
-def _file_of(box: RealBox) -> sqlite3.Connection:
+def file_of(box: RealBox) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{box.folder / app.LEDGER}?mode=ro", uri=True)
 
 

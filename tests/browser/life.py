@@ -161,6 +161,9 @@ PAGES: Final = (
     Shown("desk-trade-again", "alice", "{desk_trade}", _sending("Try again")),
     Shown("desk-trade-done", "alice", "/desk{done}"),
     Shown("desk-trades-ended", "alice", "/desk/trades?show=ended"),
+    Shown("desk-trades-disputed", "alice", "/desk/trades?show=disputed"),
+    Shown("desk-trade-disputed", "alice", "/desk{disputed}"),
+    Shown("desk-trade-here", "alice", "{desk_deal}"),
     Shown("desk-trades-none", "alice", "/desk/trades?show=deciding"),
     Shown("error-not-a-steward", "carol", "/desk"),
     Shown("home-new-member", "dana", "/"),
@@ -259,6 +262,7 @@ async def _trade(people: dict[str, Client], texts: Texts, paths: dict[str, str])
     paths["deal_done"] = await _answer(carol, paths["potatoes"], "5")
     await _decide(alice, "accept", "/deals/")
     paths["deal"] = await _answer(carol, paths["potatoes"], "12.5")
+    paths["desk_deal"] = paths["deal"].replace("/deals/", "/desk/trades/")
     for payer, payee, amount, note in (
         (alice, texts.carol, "12.50", texts.note),
         (carol, texts.alice, "20", "For the fence"),

@@ -211,8 +211,10 @@ async def test_giving_up_a_trade_without_javascript(browser: Browser, box: WebBo
     size = {"width": 360, "height": 640}
     page = await open_desk(browser, box, viewport=size, java_script_enabled=False)
     await page.get_by_role("navigation", name="The desk").get_by_text("Trades").click()
-    caught = page.get_by_role("region", name="Villages that signed two words")
-    await expect(caught.get_by_role("listitem").first).to_contain_text("ose-d-001, in trade")
+    caught = page.get_by_role("region", name="Villages that broke the rules")
+    await expect(caught.get_by_role("listitem").first).to_contain_text(
+        "ose-d-001: it signed two different"
+    )
     await page.get_by_label("Which").select_option(label="Of others: not decided yet (1)")
     await page.get_by_role("button", name="Show").click()
     await expect(page.get_by_text("Waits for").first).to_be_visible()

@@ -90,6 +90,7 @@ class Watched:
 SOME: Final = frozenset(
     "market-visitor home market listing listing-goods listing-gift listing-own trade-your-answer "
     "trade-disputed-there wallet statement tokens desk-members desk-neighbours desk-trades "
+    "desk-trades-disputed desk-trade-disputed "
     "home-bob market-bob home-new-member error-not-a-steward".split()
 )
 

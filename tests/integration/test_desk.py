@@ -547,6 +547,14 @@ async def test_an_invitation_is_shown_once_and_taken_up(
     assert f"Lone Star {TEXAS}" in text_of(await alice.get("/desk/neighbours"))
 
 
+async def test_an_invitation_to_councils_of_seven(two: Two, alice: Browser) -> None:
+    """What the desk asks for is what the invitation says; four, if nobody chooses."""
+    for chosen, seats in (({"seats": "7"}, 7), ({}, 4)):
+        await fill(alice, "/desk/neighbours", "/desk/neighbours/invite", **chosen)
+        [line] = re.findall(r"<textarea[^>]*readonly[^>]*>(.*?)</textarea>", alice.text)
+        assert invitation.from_text(html.unescape(line)).council_seats == seats
+
+
 async def test_an_invitation_is_not_made_twice(alice: Browser) -> None:
     await alice.get("/desk/neighbours")
     fields = alice.hidden("/desk/neighbours/invite") | {"hours": "24"}
@@ -555,6 +563,9 @@ async def test_an_invitation_is_not_made_twice(alice: Browser) -> None:
     await alice.post("/desk/neighbours/invite", fields)
     assert (alice.status, "readonly" in alice.text) == (409, False)
     assert "was shown already, once" in error_of(alice.text)
+    for seats in ("5", "x"):
+        await fill(alice, "/desk/neighbours", "/desk/neighbours/invite", seats=seats)
+        assert alice.status == 400
     for hours in ("0", "9999", "x", "1.5"):
         await fill(alice, "/desk/neighbours", "/desk/neighbours/invite", hours=hours)
         assert (alice.status, f'value="{hours}"' in alice.text) == (400, True)

@@ -1,11 +1,7 @@
 """Gifts, trades at home from the first page, and what the market says of a listing that was made or
 taken back: over real HTTP, with a real store and a neighbour in the same process."""
 
-import html
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
@@ -13,43 +9,18 @@ from edge import desk
 from edge.core.trade import Status
 from edge.storage import deals, trades
 from edge.web import history
+from tests.integration.two_villages import Two, text_of, two
 from tests.integration.web_boxes import (
     CALIFORNIA,
     MISSOURI,
     START_MS,
     Browser,
-    WebBox,
-    Wire,
-    people_and_goods,
 )
 
 DAY_MS = 86_400_000
 
 
-class Two:
-    """Alice and Carol of Missouri and Bob of California, each with a browser."""
-
-    def __init__(self, a: WebBox, b: WebBox, alice: Browser, carol: Browser, bob: Browser) -> None:
-        self.a, self.b = a, b
-        self.alice, self.carol, self.bob = alice, carol, bob
-
-
-@pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
-    wire = Wire()
-    async with AsyncExitStack() as stack:
-        a = await stack.enter_async_context(WebBox(wire, tmp_path, MISSOURI, "Factor e Farm"))
-        b = await stack.enter_async_context(WebBox(wire, tmp_path, CALIFORNIA, "Sonoma Hills"))
-        await people_and_goods(a, b)
-        browsers = []
-        for box, name in ((a, "Alice"), (a, "Carol"), (b, "Bob")):
-            browsers.append(await stack.enter_async_context(Browser(box.server)))
-            await browsers[-1].sign_in(name)
-        yield Two(a, b, *browsers)
-
-
-def text_of(page: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+__all__ = ["two"]  # a fixture
 
 
 def notice_of(page: str) -> str:

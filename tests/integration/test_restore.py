@@ -229,7 +229,7 @@ async def status(box: RealBox) -> Any:
 
 
 async def all_is_well(box: RealBox) -> bool:
-    return (await status(box))["reasons"] == []
+    return not (await status(box))["reasons"]
 
 
 async def waits_for(box: RealBox, villages: list[str]) -> bool:

@@ -1,55 +1,23 @@
 """A trade's page after the settlement, without scripts: it has come, it is disputed, it is given
 back; over real HTTP, with a real store and a neighbour in the same process."""
 
-import html
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
-
-import pytest
 
 from edge import trade_escrow
 from edge.core import limits
 from edge.core.trade import Status
 from edge.storage import trades
 from tests.integration.boxes import until
+from tests.integration.two_villages import Two, text_of, two
 from tests.integration.web_boxes import (
     CALIFORNIA,
-    MISSOURI,
     Browser,
-    WebBox,
-    Wire,
-    people_and_goods,
 )
 
 REASON = "It is <b>cracked</b> & bent."
 
 
-class Two:
-    """Alice and Carol of Missouri and Bob of California, each with a browser."""
-
-    def __init__(self, a: WebBox, b: WebBox, alice: Browser, carol: Browser, bob: Browser) -> None:
-        self.a, self.b = a, b
-        self.alice, self.carol, self.bob = alice, carol, bob
-
-
-@pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
-    wire = Wire()
-    async with AsyncExitStack() as stack:
-        a = await stack.enter_async_context(WebBox(wire, tmp_path, MISSOURI, "Factor e Farm"))
-        b = await stack.enter_async_context(WebBox(wire, tmp_path, CALIFORNIA, "Sonoma Hills"))
-        await people_and_goods(a, b)
-        browsers = []
-        for box, name in ((a, "Alice"), (a, "Carol"), (b, "Bob")):
-            browsers.append(await stack.enter_async_context(Browser(box.server)))
-            await browsers[-1].sign_in(name)
-        yield Two(a, b, *browsers)
-
-
-def text_of(page: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+__all__ = ["two"]  # a fixture
 
 
 async def settled(two: Two) -> str:
@@ -135,6 +103,21 @@ async def test_it_is_given_back(two: Two) -> None:
         seen = await sees(who, path, "Not delivered, and given back: 1 Solar Panel.")
         assert f"Given back by trade {back[-16:]}" in seen
         assert not re.search(r"action=\"[^\"]*/(delivered|dispute|refund)\"", who.text)
+
+
+async def test_a_part_of_the_at_is_given_back(two: Two) -> None:
+    path = await settled(two)
+    await two.bob.get(path)
+    assert 'name="tokens" value="100.00"' in two.bob.text
+    for tokens, why in (("100.01", "more cannot be given back"), ("some", "is not an amount")):
+        assert why in text_of(await two.bob.send(f"{path}/refund", tokens=tokens))
+        await two.bob.get(path)
+    await two.bob.send(f"{path}/refund", tokens="40")
+    back = two.bob.url.path
+    await sees(two.alice, back, "Waiting for your answer.")
+    await two.alice.send(f"{back}/accept")
+    await sees(two.alice, back, "Done, in both ledgers: you gave 1 Solar Panel and got 40.00 AT.")
+    await sees(two.alice, path, "Not delivered, and given back: 1 Solar Panel.")
 
 
 async def test_it_is_nobody_elses(two: Two) -> None:

@@ -12,15 +12,13 @@ from typing import Final, Protocol
 
 import msgspec
 
-from edge import trade_escrow
-from edge.core import council, crypto, limits, messages, valid
+from edge.core import council, crypto, limits, messages, registry, valid
 from edge.core.council import Certificate, Proposal, Step, Value, Vote
 from edge.core.messages import CouncilMessage, Exchange, Opening
 from edge.errors import BoxError, Unreachable
-from edge.federation_client import FederationClient
-from edge.storage import councils
+from edge.storage import councils, facts, logs
 from edge.storage.councils import Opened
-from edge.storage.tx import View
+from edge.storage.tx import OWN_LOG, View
 from tests.simulation.world import SimulatedTransport, Village, World
 
 Twist = Callable[["Tongue", "Face", str, Exchange], Exchange]
@@ -53,15 +51,18 @@ class Tongue:
         self.manners, self.rate = tuple(manners), rate
         self.note = note
         self.past: list[bytes] = []
+        self.other_key = crypto.SecretKey(random.Random(f"another key of {name}").randbytes(32))
 
     def twist(self, face: Face, village: str, body: bytes) -> bytes:
         """Return what it says instead."""
         message = messages.decode_exchange(body)
         for manner in self.manners:
-            if self.rng.random() < self.rate:
+            if manner not in QUIET and self.rng.random() < self.rate:
                 self.note(f"lie: {manner}")
                 message = TWISTS[manner](self, face, village, message)
         said = messages.encode(message)
+        if "talks garbage" in self.manners and self.rng.random() < self.rate / 2:
+            return garbage(self.rng, said)
         if "replays" in self.manners:
             self.past = [*self.past[-PAST_MAX:], body]
             if self.rng.random() < self.rate / 2:
@@ -102,9 +103,8 @@ class Liar(Tongue):
         self.asked = 0  # how many messages it has answered
         self.silent = False
         for face in self.faces:
-            face.client = FederationClient(
-                face.runner, _Twisting(self, face), trade_escrow, face.rng.randbytes
-            )
+            face.transport_of = lambda face: _Twisting(self, face)
+            face.client = face.make_client()
 
     def face_for(self, village: str) -> Village:
         return self.shown.get(village, self.faces[0])
@@ -179,6 +179,32 @@ def help_one(liar: Tongue, face: Face, village: str, message: Exchange) -> Excha
         chosen = [vote for vote in heard if vote.value and liar.rng.random() < 0.5]
         votes = [liar.vote(opened, vote.round, vote.step, vote.value) for vote in chosen]
         said.append(_about(opened, votes=tuple(votes[:8])))
+    return _with(message, said, own=liar.name)
+
+
+def lock_one(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
+    """Let one seat of a round lock what no other will: by a prevote for its eyes alone. Propose
+    what it is not locked on."""
+    said = []
+    for opened in liar.open_subjects(face):
+        heard = councils.votes(View(face.conn), opened.id)
+        others = [each for each in opened.terms.seats if each.village != liar.name]
+        votes, proposals = [], []
+        now = max([opened.state.round, *(vote.round for vote in heard)])
+        for round_ in range(max(now - 1, 0), now + 2):
+            words = [
+                vote.value
+                for vote in heard
+                if (vote.round, vote.step) == (round_, "prevote") and vote.village != liar.name
+            ]
+            wanted: Value | None = next(filter(None, words), None)
+            alone = others[round_ % len(others)].village == village
+            votes.append(liar.vote(opened, round_, "prevote", wanted if alone else None))
+            votes.append(liar.vote(opened, round_, "precommit", None))
+            if opened.subject.proposer(round_) == liar.name:
+                locked = any(vote.value == "ABORT" for vote in heard)
+                proposals.append(liar.proposal(opened, round_, "COMMIT" if locked else "ABORT", -1))
+        said.append(_about(opened, votes=tuple(votes), proposals=tuple(proposals)))
     return _with(message, said, own=liar.name)
 
 
@@ -305,6 +331,63 @@ def ask_again(liar: Tongue, face: Face, village: str, message: Exchange) -> Exch
     return _with(message, said)
 
 
+def use_two_keys(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
+    """Sign with another key what is its own: votes, its registry entry, its cosignature."""
+    key = liar.other_key
+    councils_ = []
+    for each in message.councils:
+        opened = councils.find(View(face.conn), each.subject)
+        votes = [
+            msgspec.structs.replace(vote, signature=key.sign(vote_text(opened, vote)))
+            if opened is not None and vote.village == liar.name
+            else vote
+            for vote in each.votes
+        ]
+        councils_.append(msgspec.structs.replace(each, votes=tuple(votes)))
+    entry = facts.own_entry(View(face.conn))
+    if liar.rng.random() < 0.3:
+        stamped = msgspec.structs.replace(
+            entry, public_key=key.public, stamp_ms=entry.stamp_ms + liar.rng.randint(0, 1)
+        )
+        message = msgspec.structs.replace(message, entry=registry.sign(stamped, key))
+    return msgspec.structs.replace(message, councils=tuple(councils_))
+
+
+def deny_hold(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
+    """Prove to one that it holds, to another that it does not: both stand in its log."""
+    view = View(face.conn)
+    said = []
+    for opened in liar.open_subjects(face):
+        seats = opened.terms.seats
+        needed = council.quorum(len(seats))
+        names = [seat.village for seat in seats]
+        proven = logs.proven_size(view, OWN_LOG, liar.name, names, needed)
+        for index, kind in logs.statements(view, opened.id, OWN_LOG):
+            if kind == "no-hold" and index < proven and liar.rng.random() < 0.7:
+                proof = logs.evidence(view, OWN_LOG, liar.name, index, seats, needed)
+                said.append(_about(opened, evidence=(proof,)))
+    return _with(message, said)
+
+
+def vote_text(opened: Opened, vote: Vote) -> bytes:
+    return council.vote_bytes(opened.terms.network, opened.id, vote.round, vote.step, vote.value)
+
+
+def garbage(rng: random.Random, said: bytes) -> bytes:
+    """Return what is no message, or nearly one."""
+    cut = rng.randrange(1, len(said))
+    choices = (
+        rng.randbytes(rng.choice((0, 1, 40, 3_000))),
+        said[:cut],
+        said[:cut] + bytes([said[cut] ^ 1 << rng.randrange(8)]) + said[cut + 1 :],
+        said.replace(b'"have":', b'"have":9', 1),
+        said.replace(b'"have":', b'"have":-', 1),
+        b"[" * 5_000,
+        said + said,
+    )
+    return rng.choice(choices)
+
+
 def say_nothing(liar: Tongue, face: Face, village: str, message: Exchange) -> Exchange:
     """Go on with sync, and leave out all that councils need."""
     return msgspec.structs.replace(message, councils=(), cosignature=None)
@@ -331,6 +414,7 @@ FORGERIES: Final = (
 TWISTS: Final[dict[str, Twist]] = {
     "equivocates": equivocate,
     "helps one": help_one,
+    "locks one": lock_one,
     "forges": forge,
     "says absent": say_absent,
     "votes far ahead": vote_far_ahead,
@@ -340,7 +424,12 @@ TWISTS: Final[dict[str, Twist]] = {
     "hides its log": hide_log,
     "replays": same,
     "two logs": same,
+    "talks garbage": same,
+    "uses two keys": use_two_keys,
+    "holds and lies": deny_hold,
+    "was restored": same,
 }
+QUIET: Final = ("was restored",)  # what it says is no lie
 
 
 def _about(opened: Opened, **said: object) -> CouncilMessage:

@@ -2,7 +2,8 @@
 
 What a ledger should hold is recomputed here from its own log and sealed rows, record by record,
 with no help from the code that wrote them. `Laws.committed` looks at one village after each commit,
-`Laws.check` at all of them together after each step, `Laws.at_rest` when all is quiet.
+at what the commit may have changed and at what others must have for it; `Laws.check` at all of them
+together, at everything; `Laws.at_rest` when all is quiet. What seats say is in laws_council.py.
 
 They are for the villages of the world. One that lies is none of them: of its ledger nothing is
 known, and of its trades only what the other side's ledger says.
@@ -11,29 +12,29 @@ known, and of its trades only what the other side's ledger says.
 import json
 from base64 import b64decode
 from collections import Counter, defaultdict
+from functools import lru_cache
 from hashlib import sha256
+from sqlite3 import Connection
 from typing import Any, Final
 
 from edge import trade_escrow
 from edge.core import checkpoint, council, crypto, receipt
 from edge.errors import AuditDifference
 from edge.storage import audit, trades
+from tests.simulation.disk import Disk
+from tests.simulation.law import LawBroken
+from tests.simulation.laws_council import CouncilLaws
 from tests.simulation.world import Village, World
 
 BOUND_OPEN: Final = ("ACCEPTED", "HELD")
 CARRIED_OUT: Final = ("SETTLED", "DELIVERED", "DISPUTED")
 UNBOUND_ENDS: Final = ("REJECTED", "CANCELLED", "EXPIRED")
 
+SURNAME: Final = b"Quill"  # of everybody in the simulator's stories
+
 Legs = list[tuple[str, str, int]]  # account, asset, signed amount
+Sealed = tuple[bytes, bytes, bytes | None]  # posting's nonce, posting, personal part's nonce
 Key = tuple[str, str]  # account, asset
-
-
-class LawBroken(AssertionError):
-    """`law` is its short name."""
-
-    def __init__(self, law: str, detail: str) -> None:
-        super().__init__(f"{law}: {detail}")
-        self.law = law
 
 
 class Book:
@@ -52,11 +53,20 @@ class Book:
         self.disputed: dict[bytes, set[str]] = defaultdict(set)
         self.unasked: Counter[Key] = Counter()  # what deliveries took, which ask no limit
         self.checkpoints = 0
-        self.trades: dict[bytes, tuple[str, ...]] = {}
+        self.trades: dict[bytes, str] = {}
+        self.fresh: set[bytes] = set()  # subjects on which records have been appended lately
+        self._nonces: set[bytes] = set()
         self._edge: list[tuple[int, bytes]] = []  # (height, root) of complete subtrees
 
-    def append(self, record: bytes, posting: bytes | None, own: str) -> None:
-        """Take in the next record of the log, with the posting that it seals."""
+    def append(self, record: bytes, sealed_row: Sealed | None, own: str) -> None:
+        """Take in the next record of the log, with the private row that it seals."""
+        if SURNAME in record:
+            raise LawBroken("nobody is named", f"record {len(self.records)} of {own}")
+        posting = sealed_row[1] if sealed_row else None
+        for nonce in (sealed_row[0], sealed_row[2]) if sealed_row else ():
+            if nonce is not None and nonce in self._nonces:
+                raise LawBroken("a nonce is used once", f"record {len(self.records)} of {own}")
+            self._nonces |= {nonce} if nonce is not None else set()
         self.records.append(record)
         self._grow(record)
         said = json.loads(record)
@@ -75,6 +85,7 @@ class Book:
         if subject in self.said:
             raise LawBroken("one statement", f"{own} has spoken twice on {subject.hex()[:8]}")
         self.said[subject] = said["kind"]
+        self.fresh.add(subject)
         if said["kind"] == "hold":
             self._signed(said, own)
             self.legs[subject] = sealed + clearing_legs(said["terms"], own)
@@ -101,6 +112,7 @@ class Book:
         if said["certificate"]["value"] != wanted:
             raise LawBroken("one end", f"{said['kind']} by a certificate to {wanted}")
         self.ended[subject] = (said["kind"], said["certificate"])
+        self.fresh.add(subject)
         _add(self.pending, self.legs[subject], -1)
         if said["kind"] == "settle":
             _add(self.posted, self.legs[subject], 1)
@@ -170,32 +182,38 @@ class Laws:
         self.lowered: dict[tuple[str, str, str], int] = {}  # what a lowered limit found in use
         self.certified: dict[bytes, str] = {}
         self.listed: dict[tuple[str, str], int] = {}  # how much there was, by village and id
+        self.steps = 0
+        self.latest_ms = 0  # by any box's clock: what had ended by it is forgotten there
+        self.council = CouncilLaws(world, self.books)
         self._checked: set[tuple[bytes, bytes]] = set()  # subjects and certificates
-        self._seen: dict[str, int] = {}  # how many changes each disk had, when last looked at
+        self._held: dict[str, set[bytes]] = defaultdict(set)  # subjects with a certificate, there
+        self._ends: dict[bytes, set[str]] = defaultdict(set)
+        self._sizes: dict[tuple[str, int], int] = {}  # of copies, by village and log
         world.after_commit = self.committed
+        self._read_logs()
 
     def committed(self, village: Village) -> None:
-        """Look at one village's disk after a commit, if anything on it has changed."""
-        changes = village.conn.total_changes
-        if self._seen.get(village.name) == changes:
-            return
-        self._seen[village.name] = changes
-        book = self.books[village.name]
-        self._log(village, book)
-        self._balances(village, book)
-        self._trades(village, book)
-        self._stock(village)
+        """Look at one village's disk after a commit, at what may have changed on it. What others
+        have said and it has heard, they must have on their own."""
+        if self.world.villages.get(village.name) is not village:
+            return  # a liar's
+        self.latest_ms = max(self.latest_ms, village.clock_ms())
+        touched = self._touched(village)
+        if touched is None or touched:
+            self.steps += 1
+            self._look(village, touched)
 
     def check(self) -> None:
-        """Look at all disks together."""
+        """Look at everything on all disks."""
+        self._read_logs()
         for village in self.world.villages.values():
-            self.committed(village)
-        for village in self.world.villages.values():
-            self._copies(village)
-            self._stored_before_said(village)
-            self._certificates(village)
-            self._accused(village)
-        self._one_end()
+            self._touched(village)
+            self._look(village, None)
+
+    def forget(self, village: str) -> None:
+        """Hold a village to nothing more: it lies from now on."""
+        self.books.pop(village, None)
+        self._held.pop(village, None)
 
     def at_rest(self) -> None:
         """Look at all disks when every trade should have ended and nobody has more to say."""
@@ -206,12 +224,16 @@ class Laws:
             ):
                 name = subject.hex()[:8]
                 if status in (*BOUND_OPEN, "PENDING"):
-                    raise LawBroken("every trade ends", f"{name} is {status} at {village.name}")
+                    raise LawBroken(
+                        "every trade ends", f"{name} is {status} at {village.name}", subject
+                    )
                 if neighbour not in self.world.villages:
                     continue
                 if not closed:
                     raise LawBroken(
-                        "every trade ends", f"{village.name} has more to say on {name} ({status})"
+                        "every trade ends",
+                        f"{village.name} has more to say on {name} ({status})",
+                        subject,
                     )
                 self._same_end(subject, status, village, self.world.villages[neighbour])
             self._nothing_left(village)
@@ -221,15 +243,49 @@ class Laws:
             self._receipts(village)
         self._mirrors()
 
+    def _read_logs(self) -> None:
+        for village in self.world.villages.values():
+            self._log(village, self.books[village.name])
+
+    def _touched(self, village: Village) -> set[str] | None:
+        """Return the tables that may have changed since the last time; None for any."""
+        conn: Connection = village.conn
+        return conn.changed() if isinstance(conn, Disk) else None
+
+    def _look(self, village: Village, touched: set[str] | None) -> None:
+        """Check what follows from `touched` tables; from all of them if it is None."""
+        whole = touched is None
+        tables = touched or set()
+        book = self.books[village.name]
+        size = len(book.records)
+        if whole or tables & {"entry", "checkpoint", "sealed"}:
+            self._log(village, book)
+            self._copies(village, whole)
+        grown = whole or len(book.records) > size
+        if grown or tables & {"balance", "sealed"}:
+            self._balances(village, book)
+        if grown or "trade" in tables:
+            self._trades(village, book)
+        if whole or tables & {"listing", "trade"}:
+            self._stock(village)
+        if whole or tables & {"trade", "subject"}:
+            self._certificates(village)
+        if whole or "misbehaviour" in tables:
+            self._accused(village)
+        self.council.look(village, None if whole else tables)
+
     # One village
 
     def _log(self, village: Village, book: Book) -> None:
         conn = village.conn
-        (stored,) = conn.execute("SELECT count(*) FROM entry WHERE position >> 46 = 0").fetchone()
+        (last,) = conn.execute(
+            "SELECT max(position) FROM entry WHERE position < 1 << 40"
+        ).fetchone()
+        stored = 0 if last is None else last + 1
         if stored < len(book.records):
             raise LawBroken("the log grows", f"{village.name} has lost acknowledged records")
         fresh = conn.execute(
-            "SELECT position, record FROM entry WHERE position >= ? AND position >> 46 = 0"
+            "SELECT position, record FROM entry WHERE position >= ? AND position < 1 << 40"
             " ORDER BY position",
             (max(len(book.records) - 1, 0),),
         )
@@ -238,22 +294,30 @@ class Laws:
                 if book.records[index] != record:
                     raise LawBroken("the log grows", f"{village.name} changed record {index}")
                 continue
-            row = conn.execute("SELECT posting FROM sealed WHERE idx = ?", (index,)).fetchone()
-            book.append(record, row[0] if row else None, village.name)
-        rows = conn.execute(
-            "SELECT size, root, note FROM checkpoint WHERE log = 0 ORDER BY size"
-        ).fetchall()
-        if len(rows) < book.checkpoints:
+            row = conn.execute(
+                "SELECT posting_nonce, posting, personal_nonce FROM sealed WHERE idx = ?", (index,)
+            ).fetchone()
+            if index != len(book.records):
+                raise LawBroken("the log grows", f"{village.name} lacks record {len(book.records)}")
+            book.append(record, row, village.name)
+        count, newest = conn.execute(
+            "SELECT count(*), max(size) FROM checkpoint WHERE log = 0"
+        ).fetchone()
+        if count < book.checkpoints:
             raise LawBroken("the log grows", f"{village.name} has lost a checkpoint")
-        if rows and rows[-1][0] != len(book.records):
+        if count and newest != len(book.records):
             raise LawBroken("the log grows", f"{village.name} has records beyond its checkpoint")
-        for size, root, note in rows[book.checkpoints :]:
+        rows = conn.execute(
+            "SELECT size, root, note FROM checkpoint WHERE log = 0 ORDER BY size DESC LIMIT ?",
+            (count - book.checkpoints,),
+        ).fetchall()
+        for size, root, note in rows:
             signed = checkpoint.open_checkpoint(note, village.name, village.key.public)
             if not book.roots[size] == root == signed.root or signed.size != size:
                 raise LawBroken(
                     "the log grows", f"{village.name}: checkpoint {size} is not its log's"
                 )
-        book.checkpoints = len(rows)
+        book.checkpoints = count
 
     def _balances(self, village: Village, book: Book) -> None:
         totals: Counter[str] = Counter()
@@ -291,7 +355,7 @@ class Laws:
         for terms_bytes, member in village.conn.execute(
             "SELECT terms, member FROM trade WHERE role = 'from' AND status = 'PENDING'"
         ):
-            terms = json.loads(terms_bytes)
+            terms = terms_of(terms_bytes)
             mine = member_legs(terms, village.name, f"member:{member}")
             for account, asset, amount in mine + clearing_legs(terms, village.name):
                 if amount < 0:
@@ -304,7 +368,9 @@ class Laws:
         if not statuses.keys() >= book.trades.keys():
             raise LawBroken("the log grows", f"{village.name} has lost a trade")
         for subject, status in rows:
-            book.trades[subject] = (status,)
+            if book.trades.get(subject) == status and subject not in book.fresh:
+                continue
+            book.trades[subject] = status
             end = book.ended.get(subject, ("", {}))[0]
             said = book.said.get(subject, "")
             expected = {"settle": CARRIED_OUT, "release": ("ABORTED",)}.get(end, BOUND_OPEN)
@@ -312,16 +378,22 @@ class Laws:
                 raise LawBroken(
                     "status follows the log",
                     f"{subject.hex()[:8]} is {status} at {village.name} after {end or 'its hold'}",
+                    subject,
                 )
             if status in CARRIED_OUT and status != self._stands(village, book, subject):
                 raise LawBroken(
-                    "status follows the log", f"{subject.hex()[:8]} is {status} at {village.name}"
+                    "status follows the log",
+                    f"{subject.hex()[:8]} is {status} at {village.name}",
+                    subject,
                 )
             if said != "hold" and status not in (*UNBOUND_ENDS, "PENDING"):
                 raise LawBroken(
                     "status follows the log",
                     f"{subject.hex()[:8]} is {status} at {village.name}, which never held",
+                    subject,
                 )
+            self._one_end(subject, end, status)
+        book.fresh.clear()
 
     def _stands(self, village: Village, book: Book, subject: bytes) -> str:
         """What has come of a settled trade, as far as this village has heard."""
@@ -347,7 +419,7 @@ class Laws:
             " AND t.status IN ('ACCEPTED', 'HELD', 'SETTLED', 'DELIVERED', 'DISPUTED')",
             (village.name,),
         ):
-            item = json.loads(terms_bytes)["request" if side == "offer" else "offer"]
+            item = terms_of(terms_bytes)["request" if side == "offer" else "offer"]
             taken[listing] += item["amount"]
         for listing, left in village.conn.execute(
             "SELECT id, quantity FROM listing WHERE village = ? AND side IS NOT NULL",
@@ -362,52 +434,33 @@ class Laws:
 
     # Villages together
 
-    def _copies(self, village: Village) -> None:
-        """A copy is the beginning of the log that it copies."""
+    def _copies(self, village: Village, whole: bool) -> None:
+        """A copy is the beginning of the log that it copies, and only grows."""
         for log, owner, size in self._copied(village):
+            place = (village.name, log)
+            known = self._sizes.get(place, 0)
+            if size < known:
+                raise LawBroken("copies are true", f"{village.name} has lost some of {owner}")
+            if size == known and not whole:
+                continue
+            self._sizes[place] = size
             book = self.books[owner]
             if size > len(book.records):
                 raise LawBroken("copies are true", f"{village.name} holds more of {owner} than is")
-            last = village.conn.execute(
-                "SELECT record FROM entry WHERE position = ?", ((log << 46) + size - 1,)
-            ).fetchone()
-            if last and last[0] != book.records[size - 1]:
-                raise LawBroken("copies are true", f"{village.name} holds another log of {owner}")
+            first = (log << 46) + (0 if whole else known)
+            rows = village.conn.execute(
+                "SELECT position, record FROM entry WHERE position >= ? AND position < ?",
+                (first, (log << 46) + size),
+            )
+            for position, record in rows:
+                if record != book.records[position - (log << 46)]:
+                    raise LawBroken("copies are true", f"{village.name} has another log of {owner}")
             for at, root in village.conn.execute(
-                "SELECT size, root FROM checkpoint WHERE log = ?", (log,)
+                "SELECT size, root FROM checkpoint WHERE log = ? AND size >= ?",
+                (log, 0 if whole else known),
             ):
                 if at > size or book.roots[at] != root:
                     raise LawBroken("copies are true", f"{village.name}: checkpoint of {owner}")
-
-    def _stored_before_said(self, village: Village) -> None:
-        """What others have from a village, signed, it has itself: votes and cosignatures."""
-        for other in self.world.villages.values():
-            if other is village:
-                continue
-            votes = "SELECT subject, round, step, value FROM vote WHERE village = ?"
-            heard = set(other.conn.execute(votes, (village.name,)))
-            if heard - set(village.conn.execute(votes, (village.name,))):
-                raise LawBroken("stored before said", f"a vote of {village.name}")
-            for table in ("ballot", "proposal"):
-                said = f"SELECT subject, round, value, signature FROM {table} WHERE village = ?"
-                mine = set(village.conn.execute(said, (village.name,)))
-                if set(other.conn.execute(said, (village.name,))) - mine:
-                    raise LawBroken("stored before said", f"a {table} of {village.name}")
-            cosigned = (
-                "SELECT c.size, c.line FROM cosignature c JOIN log l ON l.id = c.log"
-                " WHERE l.village = ? AND c.village = ?"
-            )
-            names = (other.name, village.name)
-            if set(other.conn.execute(cosigned, names)) - set(
-                village.conn.execute(cosigned, names)
-            ):
-                raise LawBroken("stored before said", f"a cosignature of {village.name}")
-            for log, owner, size in self._copied(village):
-                (cosigned_size,) = village.conn.execute(
-                    "SELECT max(size) FROM cosignature WHERE log = ?", (log,)
-                ).fetchone()
-                if owner == other.name and (cosigned_size or 0) > size:
-                    raise LawBroken("stored before said", f"{village.name} cosigned what it lacks")
 
     def _certificates(self, village: Village) -> None:
         """No two certificates of one subject differ; each is signed by a quorum of the seats, and
@@ -417,13 +470,17 @@ class Laws:
             " UNION SELECT subject, terms, certificate FROM subject WHERE certificate IS NOT NULL"
         )
         for subject, terms_bytes, certificate in rows:
-            terms, said = json.loads(terms_bytes), json.loads(certificate)
-            value = self.certified.setdefault(subject, said["value"])
-            if value != said["value"]:
-                raise LawBroken("one certificate", f"two for {subject.hex()[:8]}")
             if (subject, certificate) in self._checked:
                 continue
             self._checked.add((subject, certificate))
+            terms, said = terms_of(terms_bytes), json.loads(certificate)
+            value = self.certified.setdefault(subject, said["value"])
+            if value != said["value"]:
+                raise LawBroken("one certificate", f"two for {subject.hex()[:8]}", subject)
+            if said["value"] not in ("COMMIT", "ABORT"):
+                raise LawBroken(
+                    "one certificate", f"{said['value']} of {subject.hex()[:8]}", subject
+                )
             signed = council.vote_bytes(
                 b64decode(terms["network"]), subject, said["round"], "precommit", said["value"]
             )
@@ -434,7 +491,7 @@ class Laws:
                 if crypto.verify(keys[name], signed, b64decode(signature))
             }
             if len(valid) < 2 * len(keys) // 3 + 1:
-                raise LawBroken("one certificate", f"{subject.hex()[:8]} lacks votes")
+                raise LawBroken("one certificate", f"{subject.hex()[:8]} lacks votes", subject)
             if len(keys) > 2 and value == "ABORT":
                 continue  # a hold that came late, or that nobody could prove, is aborted, too
             expected = ("hold", "hold") if value == "COMMIT" else ("no-hold", "hold")
@@ -445,20 +502,15 @@ class Laws:
                     and self.books[party].said.get(subject) != statement
                 ):
                     raise LawBroken(
-                        "one certificate", f"{value} of {subject.hex()[:8]} is not true"
+                        "one certificate", f"{value} of {subject.hex()[:8]} is not true", subject
                     )
 
-    def _one_end(self) -> None:
-        ends: dict[bytes, set[str]] = defaultdict(set)
-        for book in self.books.values():
-            for subject, (kind, _) in book.ended.items():
-                ends[subject].add(kind)
-            for subject, (status,) in book.trades.items():
-                if status in UNBOUND_ENDS:
-                    ends[subject].add("release")
-        torn = [subject for subject, kinds in ends.items() if len(kinds) > 1]
-        if torn:
-            raise LawBroken("both or neither", f"{torn[0].hex()[:8]} settled on one side only")
+    def _one_end(self, subject: bytes, end: str, status: str) -> None:
+        kinds = self._ends[subject]
+        kinds |= {end} if end else {"release"} if status in UNBOUND_ENDS else set()
+        if len(kinds) > 1:
+            what = f"{subject.hex()[:8]} settled on one side only"
+            raise LawBroken("both or neither", what, subject)
 
     # At rest
 
@@ -475,13 +527,15 @@ class Laws:
             raise LawBroken("both or neither", f"{subject.hex()[:8]}: {status} and {row[0]}")
         elif status in CARRIED_OUT and status != row[0]:
             raise LawBroken(
-                "delivered with delivered", f"{subject.hex()[:8]}: {status} and {row[0]}"
+                "delivered with delivered",
+                f"{subject.hex()[:8]}: {status} and {row[0]}",
+                subject,
             )
-        written = "SELECT village, text FROM dispute WHERE subject = ? ORDER BY village"
+        written = "SELECT village, text FROM dispute WHERE subject = ? AND text <> ''"
         if set(here.conn.execute(written, (subject,))) != set(
             there.conn.execute(written, (subject,))
         ):
-            raise LawBroken("disputes are told", f"of {subject.hex()[:8]}")
+            raise LawBroken("disputes are told", f"of {subject.hex()[:8]}", subject)
 
     def _accused(self, village: Village) -> None:
         """Nobody who does as the product does is ever said to have broken the rules."""
@@ -514,7 +568,7 @@ class Laws:
             "SELECT id, version, ends_minute, side, asset, quantity, price_asset, price, text"
             " FROM listing WHERE village = ? AND side IS NOT NULL AND ends_minute > ? ORDER BY id"
         )
-        soon = self.world.now_ms // 60_000 + 180
+        soon = max(self.world.now_ms, self.latest_ms) // 60_000 + 180
         for _, owner, _ in self._copied(village):
             there = self.world.villages[owner].conn.execute(shown, (owner, soon)).fetchall()
             if village.conn.execute(shown, (owner, soon)).fetchall() != there:
@@ -544,14 +598,22 @@ class Laws:
 
     def _copied(self, village: Village) -> list[tuple[int, str, int]]:
         copied = village.conn.execute(
-            "SELECT l.id, l.village, (SELECT count(*) FROM entry e WHERE e.position >= l.id << 46"
-            " AND e.position < (l.id << 46) + (1 << 40)) FROM log l WHERE l.id > 0"
+            "SELECT l.id, l.village, coalesce((SELECT max(position) + 1 - (l.id << 46) FROM entry e"
+            " WHERE e.position >= l.id << 46 AND e.position < (l.id << 46) + (1 << 40)), 0)"
+            " FROM log l WHERE l.id > 0"
         )
         return [row for row in copied if row[1] in self.world.villages]
 
 
 def _goods(terms: dict[str, Any]) -> set[str]:
     return {terms[side]["asset"] for side in ("offer", "request")} - {"AT"}
+
+
+@lru_cache(4_096)
+def terms_of(text: bytes) -> dict[str, Any]:
+    """Return terms as read, not to be changed."""
+    read: dict[str, Any] = json.loads(text)
+    return read
 
 
 def as_signed(terms: dict[str, Any]) -> bytes:

@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge import abandon, desk, market, standing, trade_escrow, trade_receipt
-from edge.core import council, receipt
+from edge.core import council, receipt, trade
 from edge.core.council import Certificate, Value, Vote
 from edge.core.trade import Proposal, Status
 from edge.errors import BadProof, InvalidInput, UnknownTrade, Unreachable, WrongState
-from edge.storage import councils, deciding, members, trades
+from edge.storage import councils, deciding, members, misbehaviour, trades
 from edge.storage.audit import audit
+from edge.storage.deals import Deal
 from edge.storage.trades import Trade
 from edge.storage.tx import View
+from edge.web import views
 from tests.simulation.test_councils import A, B, C, D, Four, accepted, at
 from tests.simulation.world import Letter, Village, World
 
@@ -33,7 +35,9 @@ async def four() -> Four:
 
 def give_up(village: Village, known: Trade, evidence: bytes = b"", reason: str = "") -> Trade:
     read = abandon.read_evidence(evidence) if evidence else None
-    return village.now(lambda tx: abandon.abandon(tx, at_(tx, known), BY, reason, read))
+    ended = village.now(lambda tx: abandon.abandon(tx, at_(tx, known), BY, reason, read))
+    assert not isinstance(ended, Deal)
+    return ended
 
 
 def at_(view: View, known: Trade) -> Trade:
@@ -108,14 +112,34 @@ async def test_an_acceptance_on_its_way_is_answered_with_no_hold(four: Four) -> 
         village.look(audit)
 
 
-async def test_a_trade_at_home_is_its_members(four: Four) -> None:
+async def test_a_trade_at_home_that_nobody_answers(four: Four) -> None:
+    """What it set aside comes back, and both read who ended it, and why."""
     made = four.a.now(
         lambda tx: market.propose(
             tx, members.named(tx, "Alice"), Proposal(A, "Bob", ("AT", "1"), None)
         )
     )
-    with pytest.raises(WrongState, match="binds nobody"):
-        four.a.now(lambda tx: abandon.abandon(tx, made, BY))
+    before = available(four.a, "Alice")["AT"]
+    read = abandon.read_evidence(file_of(four.c, await settled_elsewhere(four)))
+    with pytest.raises(WrongState, match="needs no evidence"):
+        four.a.now(lambda tx: abandon.abandon(tx, made, BY, "", read))
+    ended = four.a.now(lambda tx: abandon.abandon(tx, made, BY, "Bob has moved away."))
+    assert isinstance(ended, Deal) and ended.status is Status.CANCELLED
+    assert available(four.a, "Alice")["AT"] != before
+    for name in ("Alice", "Bob"):
+        member = four.a.look(lambda view: members.named(view, name))  # noqa: B023
+        shown = four.a.look(lambda view: views.deal_shown(view, ended, member))  # noqa: B023
+        said = "Ended: the steward Sam withdrew it for Alice: Bob has moved away."
+        assert shown.sentence == said
+    with pytest.raises(WrongState, match="nothing is set aside"):
+        four.a.now(lambda tx: abandon.abandon(tx, ended, BY))
+    four.a.look(audit)
+
+
+async def settled_elsewhere(four: Four) -> Trade:
+    known = await accepted(four)
+    await four.settle_down()
+    return known
 
 
 async def test_a_reason_is_one_line(four: Four) -> None:
@@ -375,5 +399,5 @@ async def test_misbehaviour_is_found(four: Four) -> None:
 
     for value in ("COMMIT", "ABORT"):
         four.c.now(lambda tx: councils.keep_vote(tx, councils.held(tx, opened), say(value)))  # noqa: B023
-    [found] = four.c.look(deciding.misbehaviour)
-    assert (found.village, found.trade) == (D, known.id)
+    [found] = four.c.look(lambda view: misbehaviour.everything(view, 9))
+    assert (found.village, trade.id_of(found.subject)) == (D, known.id)

@@ -3,7 +3,6 @@ end."""
 
 import asyncio
 import itertools
-from collections import Counter
 from typing import Any, Final
 
 import pytest
@@ -15,7 +14,6 @@ from edge.storage import councils, members, telling, trades
 from edge.storage.audit import audit
 from edge.storage.trades import Trade
 from edge.storage.tx import View
-from tests.simulation import lying_story
 from tests.simulation.council_liar import TWISTS, Liar
 from tests.simulation.laws import Laws
 from tests.simulation.world import Village, World
@@ -24,21 +22,6 @@ NAMES: Final = ("ose-a-001", "ose-b-001", "ose-c-001", "ose-d-001")
 A, B, C, D = NAMES
 ROUNDS_MAX: Final = 30  # of all pairs meeting
 FORGED: Final = ("evidence", "certificate", "votes", "absents", "proposals")
-STORIES: Final = 40
-MUST_HAPPEN: Final = (
-    "decided COMMIT",
-    "decided ABORT",
-    "decided in a later round",
-    "absent",
-    "from SETTLED",
-    "to SETTLED",
-    "from ABORTED",
-    "to ABORTED",
-    "restart",
-    "lost answer",
-    *(f"lie: {manner}" for manner in TWISTS),
-    *(f"forged {what}" for what in FORGED),
-)
 
 
 class Four:
@@ -59,9 +42,8 @@ class Four:
         self.boxes = dict(zip(NAMES, found, strict=True))
         for one, other in itertools.permutations(found, 2):
             asyncio.run(one.client.exchange(other.name))
-        self.world.after_commit = self._committed
         self.liar = Liar(self.boxes[liar], manners, faces=faces)
-        self.laws.books.pop(liar, None)
+        self.laws.forget(liar)
 
     @property
     def honest(self) -> list[Village]:
@@ -148,10 +130,6 @@ class Four:
             for village in self.honest
         )
 
-    def _committed(self, village: Village) -> None:
-        if village.name in self.world.villages:
-            self.laws.committed(village)
-
 
 # One lie at a time, by a witness
 
@@ -236,7 +214,7 @@ def test_a_lying_party(liar: str, manner: str) -> None:
         four.world.now_ms += 60_000
         for village in four.honest:
             village.now(trade_escrow.wake)
-    assert four.status(honest, known) in ("SETTLED", "ABORTED", "EXPIRED")
+    assert four.status(honest, known) in ("SETTLED", "ABORTED", "EXPIRED", "CANCELLED")
     four.meet()
     assert len({four.decided(village, known) for village in four.honest} - {""}) <= 1
 
@@ -287,13 +265,3 @@ def test_a_proposer_with_two_logs(shown: tuple[int, int, int]) -> None:
     four.after_deadline(known)
     assert len(four.end(known)) == 1
     assert four.status(B, known) in ("SETTLED", "ABORTED")
-
-
-# All at once, in random federations of four
-
-
-def test_random_federations_with_a_liar() -> None:
-    happened: Counter[str] = Counter()
-    for seed in range(STORIES):
-        happened += lying_story.play(seed)
-    assert not [what for what in MUST_HAPPEN if not happened[what]]

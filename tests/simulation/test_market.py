@@ -18,6 +18,7 @@ from edge.storage import audit, ledger, listings, members, neighbours, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx
 from tests.answering import answering
+from tests.simulation import disk
 from tests.simulation.world import Letter, Village, World
 
 A, B = "ose-missouri-001", "ose-california-001"
@@ -219,14 +220,12 @@ def random_step(world: World, made: dict[str, list[str]]) -> None:
 
 def restore(village: Village, copy: sqlite3.Connection) -> None:
     """Set a village back to an old copy of its database."""
-    village.conn = copy
+    village.conn = disk.new(copy)
     village.start()
 
 
 def copy_of(village: Village) -> sqlite3.Connection:
-    copy = sqlite3.connect(":memory:", isolation_level=None)
-    village.conn.backup(copy)
-    return copy
+    return village.conn.copy()
 
 
 def test_a_village_set_back_to_an_old_database_is_told_again(two: tuple[Village, Village]) -> None:

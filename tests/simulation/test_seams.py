@@ -13,7 +13,8 @@ from edge.errors import Unreachable
 from edge.storage import audit, members, neighbours, trades
 from edge.storage.trades import Trade
 from edge.storage.writer import last_stamp_ms
-from tests.simulation.world import Crashed, Village, World
+from tests.simulation.loop import Crashed
+from tests.simulation.world import Village, World
 
 A, B = "ose-missouri-001", "ose-california-001"
 

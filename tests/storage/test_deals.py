@@ -544,7 +544,7 @@ def changed(village: Village) -> Iterator[sqlite3.Connection]:
 SETTLED: Final = "id = (SELECT min(id) FROM deal WHERE status = 'SETTLED')"
 _OTHERS: Final = (
     "from_member, to_member, status, offer_asset, offer, request_asset, request, listing,"
-    " deadline_minute, record, created_ms, changed_ms"
+    " deadline_minute, record, created_ms, changed_ms, reason"
 )
 TAMPERINGS: dict[str, tuple[str, str]] = {
     "a settled one is said to be declined": (

@@ -691,7 +691,12 @@ def test_a_database_from_before_is_brought_up_to_date(
 
 
 BACK = """
-DROP INDEX trade_open_of; DROP INDEX trade_by_id;
+DROP TABLE returned; DROP TABLE lost; DROP TABLE unsure; ALTER TABLE neighbour DROP COLUMN asked;
+ALTER TABLE deal DROP COLUMN reason; DROP TABLE freshness;
+DROP INDEX trade_open_of; DROP INDEX trade_by_id; DROP INDEX told_urgent;
+ALTER TABLE told DROP COLUMN urgent_ms;
+ALTER TABLE told ADD COLUMN urgent INTEGER NOT NULL DEFAULT 0 CHECK (urgent IN (0, 1));
+CREATE INDEX told_urgent ON told (village) WHERE urgent = 1;
 DROP TABLE delivery; DROP TABLE dispute;
 DROP INDEX trade_refund; DROP INDEX trade_deliver; DROP INDEX trade_heard;
 ALTER TABLE trade DROP COLUMN refund_of;

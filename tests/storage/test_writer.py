@@ -198,6 +198,29 @@ def test_stamps_grow_whatever_the_clock_does(village: Village, path: Path) -> No
     audit(village.view)
 
 
+def test_what_waits_for_a_time_sees_a_clock_that_was_ahead_and_is_put_right(
+    village: Village,
+) -> None:
+    """Stamps stand still until it has caught up: they only grow. Beside them is what it says."""
+
+    def times(tx: Tx) -> tuple[int, int]:
+        pay(tx)
+        return tx.stamp_ms, tx.now_ms
+
+    ahead = village.now_ms + 40 * 86_400_000
+    seen = [
+        village.writer.run([times], now_ms)[0][0]
+        for now_ms in (ahead, village.now_ms, village.now_ms + 10_000, ahead + 9)
+    ]
+    assert seen == [
+        (ahead, ahead),
+        (ahead + 1, village.now_ms),
+        (ahead + 2, village.now_ms + 10_000),
+        (ahead + 9, ahead + 9),
+    ]
+    audit(village.view)
+
+
 def test_a_record_without_a_sealed_stamp_keeps_the_minute(village: Village) -> None:
     """After a restart with a clock set back, minutes do not go back either."""
     [(index, _)] = village.writer.run(

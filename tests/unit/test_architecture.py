@@ -44,7 +44,7 @@ LEVELS: Final = (
     ("edge.catching_up",),
     ("edge.taking_back",),
     ("edge.exchange", "edge.trade_delivery", "edge.trade_receipt", "edge.trade_terms"),
-    ("edge.council_words", "edge.trade_council"),
+    ("edge.council_words", "edge.trade_council", "edge.trade_seats"),
     ("edge.misbehaviour",),
     ("edge.told",),
     ("edge.storage", "edge.transport", "edge.discovery", "edge.appliance", "edge.config"),

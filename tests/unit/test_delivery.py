@@ -126,6 +126,17 @@ def by_role(terms: Terms, village: str) -> Role:
     return "from" if terms.from_village == village else "to"
 
 
+def test_a_part_of_the_at_is_given_back_with_all_the_goods() -> None:
+    gives, gets = delivery.refund_sides(TERMS, "to", (), 40_00)
+    assert (gives.asset, gives.amount) == ("AT", 40_00) and gets == TERMS.request
+    assert delivery.refund_sides(TERMS, "from", (), 0) == (TERMS.request, trade.NOTHING)
+    assert delivery.refund_sides(TERMS, "to", (), TERMS.offer.amount)[0] == TERMS.offer
+    with pytest.raises(InvalidInput, match="more cannot be given back"):
+        delivery.refund_sides(TERMS, "to", (), TERMS.offer.amount + 1)
+    with pytest.raises(InvalidInput, match="no AT was paid"):
+        delivery.refund_sides(BARTER, "to", (), 1)
+
+
 def test_goods_that_came_are_left_out() -> None:
     assert delivery.refund_sides(BARTER, "to", {"FLOUR"}) == (trade.NOTHING, BARTER.request)
     made = refund(BARTER, offer=trade.NOTHING)
