@@ -132,14 +132,6 @@ def _check_cosigned(view: View, own: str) -> None:
         raise difference(where, "the cosignature of this village", "one", None)
 
 
-def _was_away(view: View, known: Trade) -> bool:
-    """Tell whether what this village said of a trade had to be taken back: what proved it may not
-    have come again yet."""
-    ended = set_back.last_end(view)
-    said = logs.statements(view, known.subject, OWN_LOG)
-    return ended is not None and any(ended.kept <= index < ended.size for index, _ in said)
-
-
 def _check_trade(view: View, known: Trade, own: str) -> None:
     """Whatever this village's votes say is still proven by both logs; a decision has its vote."""
     kinds = [kind for _, kind in logs.statements(view, known.subject, OWN_LOG)]
@@ -153,7 +145,7 @@ def _check_trade(view: View, known: Trade, own: str) -> None:
     values = [vote.value for vote in trades.votes(view, known.subject) if vote.village == own]
     if known.certificate is not None and values != [known.certificate.value]:
         raise _fault(known, "this village's votes", [known.certificate.value], values)
-    if (not values and "no-hold" not in kinds) or _was_away(view, known):
+    if (not values and "no-hold" not in kinds) or set_back.was_away(view, known.subject):
         return
     their_log = neighbours.log_of(view, known.neighbour)
     if "no-hold" in kinds:

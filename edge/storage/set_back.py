@@ -152,6 +152,17 @@ def count_lost(view: View) -> int:
     return count
 
 
+def was_away(view: View, subject: bytes) -> bool:
+    """Tell whether something that this village said of a trade had to be taken back: the other
+    side's words that go with it may not have come again yet."""
+    ended = last_end(view)
+    sql = (
+        "SELECT 1 FROM (SELECT idx FROM statement WHERE subject = ?1 AND log = 0 UNION ALL"
+        " SELECT idx FROM delivery WHERE subject = ?1 AND log = 0) WHERE idx >= ?2 AND idx < ?3"
+    )
+    return ended is not None and view.one(sql, subject, ended.kept, ended.size) is not None
+
+
 # Votes
 
 
