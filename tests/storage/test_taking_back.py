@@ -59,7 +59,8 @@ class Served:
         origin, _, rest = path[1:].partition("/")
         body = _read(self.villages[village].view, origin, rest)
         assert len(body) <= bytes_max
-        return self.spoil.get(village, lambda _, body: body)(rest, body)
+        spoil = self.spoil.get(village)
+        return spoil(rest, body) if spoil is not None else body
 
 
 def _read(view: View, origin: str, path: str) -> bytes:
