@@ -33,7 +33,7 @@ _LATER_MINUTES: Final = limits.DAY_MS // limits.MINUTE_MS
 def deliver(tx: Tx, member: Member, known: Trade) -> Trade:
     """Say that the goods have come. Raises Forbidden, WrongState."""
     holds.append_delivered(tx, known, _awaited(tx, member, known))
-    return _follow(tx, known)
+    return follow(tx, known)
 
 
 def dispute(tx: Tx, member: Member, known: Trade, reason: str) -> Trade:
@@ -195,7 +195,7 @@ def expire(tx: Tx) -> int:
         leg = delivery.leg_of(known.terms, known.role)
         assert leg is not None, "nothing comes of this trade"
         if refund_of(tx, known, leg) is None and _reverse(tx, known, leg):
-            _follow(tx, known)
+            follow(tx, known)
             count += 1
         else:
             trades.keep(tx, subject, deliver_minute=tx.minute + _LATER_MINUTES)
@@ -239,7 +239,7 @@ def _erase(tx: Tx, member: Member, known: Trade) -> Trade:
 def _write(tx: Tx, known: Trade, text: str) -> Trade:
     deliveries.write(tx, known.subject, tx.identity.village, text, told=False)
     trades.keep(tx, known.subject, changed_ms=tx.stamp_ms)
-    return _follow(tx, trades.by_subject(tx, known.subject))
+    return follow(tx, trades.by_subject(tx, known.subject))
 
 
 def _act_on(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
@@ -254,7 +254,7 @@ def _act_on(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
         waits = not reverses and (by is None or by.status not in CARRIED_OUT)
     if not waits:
         trades.keep(tx, known.subject, heard=0)
-    return _follow(tx, known).status is not known.status or reverses
+    return follow(tx, known).status is not known.status or reverses
 
 
 def _is_due(view: View, neighbour: Neighbour, known: Trade, leg: Leg) -> bool:
@@ -273,7 +273,7 @@ def _reverse(tx: Tx, known: Trade, leg: Leg) -> bool:
     return True
 
 
-def _follow(tx: Tx, known: Trade) -> Trade:
+def follow(tx: Tx, known: Trade) -> Trade:
     """Bring a trade's row to what the logs say of its goods."""
     if known.status not in CARRIED_OUT:
         return known

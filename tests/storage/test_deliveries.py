@@ -691,6 +691,7 @@ def test_a_database_from_before_is_brought_up_to_date(
 
 
 BACK = """
+DROP TABLE returned; DROP TABLE lost; DROP TABLE unsure; ALTER TABLE neighbour DROP COLUMN asked;
 ALTER TABLE deal DROP COLUMN reason; DROP TABLE freshness;
 DROP INDEX trade_open_of; DROP INDEX trade_by_id; DROP INDEX told_urgent;
 ALTER TABLE told DROP COLUMN urgent_ms;
