@@ -33,6 +33,7 @@ PEERS = {
             "last_contact": 0,
             "open_trades": 2,
             "trouble": "it has signed two logs",
+            "decide_too": [],
             "misbehaviour": ["it signed two different votes"],
             "lines": [
                 {
@@ -75,6 +76,7 @@ STATUS = {
             "last_contact": 1_760_000_000,
             "clock_difference_s": 3_600,
             "trouble": "it has signed two logs",
+            "decide_too": ["ose-x-001", "ose-y-001"],
         }
     ],
     "open_trades": 1,
