@@ -71,8 +71,9 @@ class TradeView(msgspec.Struct, frozen=True):
     village has no `other_village`. `decided_by`: the seats of a council, if there is one.
 
     Of what comes after it: `awaited`, the goods that are to come; what a refund `gives_back` and
-    `gets_back`, and `tokens_back`, what of that is AT; `refund` and `refund_of`, the ids of trades;
-    `deliver_ms`, when what is awaited counts as delivered."""
+    `gets_back`, and `tokens_back`, what of that is AT; `refund` and `refund_of`, the ids of trades,
+    and whether it `is_given_back`, its refund settled; `deliver_ms`, when what is awaited counts as
+    delivered."""
 
     id: str
     path: str
@@ -100,6 +101,7 @@ class TradeView(msgspec.Struct, frozen=True):
     tokens_back: str = ""
     refund: str = ""
     refund_of: str = ""
+    is_given_back: bool = False
     disputes: tuple[Written, ...] = ()
     deliver_ms: int = 0
 
@@ -256,6 +258,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
         tokens_back=tokens,
         refund=beside.refund,
         refund_of=beside.refund_of,
+        is_given_back=beside.refund_status is Status.SETTLED,
         disputes=_written(view, found, them),
         deliver_ms=(found.deliver_minute or 0) * limits.MINUTE_MS,
     )

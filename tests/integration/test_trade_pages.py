@@ -105,6 +105,27 @@ async def test_it_is_given_back(two: Two) -> None:
         assert not re.search(r"action=\"[^\"]*/(delivered|dispute|refund)\"", who.text)
 
 
+async def test_who_proposes_a_refund_does_not_say_that_it_has_come(two: Two) -> None:
+    path = await settled(two)
+    await two.alice.get(path)
+    token = two.alice.hidden(f"{path}/delivered")
+    await two.alice.send(f"{path}/refund")
+    back = two.alice.url.path
+    seen = text_of(await two.alice.get(path))
+    assert "It cannot be said that 1 Solar Panel came while a refund is proposed" in seen
+    assert f"Refund trade {back[-16:]}" in seen and "Given back by" not in seen
+    assert f'action="{path}/delivered"' not in two.alice.text
+    await two.alice.post(f"{path}/delivered", {name: token[name] for name in ("csrf", "form")})
+    assert two.alice.status == 409
+    assert f"A refund of it is proposed: withdraw trade {back[-16:]} first" in text_of(
+        two.alice.text
+    )
+    await two.alice.get(back)
+    await two.alice.send(f"{back}/cancel")
+    await two.alice.get(path)
+    assert "Delivered: 1 Solar Panel." in text_of(await two.alice.send(f"{path}/delivered"))
+
+
 async def test_a_part_of_the_at_is_given_back(two: Two) -> None:
     path = await settled(two)
     await two.bob.get(path)

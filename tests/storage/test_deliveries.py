@@ -271,7 +271,7 @@ def test_a_refund_is_a_trade_the_other_way_round(
     subject = settled(a, b, fee=100)
     made = refund(two[who], name, subject)
     assert made.terms.refund_of == subject and not made.terms.from_fee
-    assert steps(two[who], subject) == (("delivered", "dispute") if who == 0 else ())
+    assert steps(two[who], subject) == (("dispute",) if who == 0 else ())
     with pytest.raises(WrongState, match="there is a refund of it"):
         refund(two[who], name, subject)
     sync(a, b)
@@ -321,18 +321,75 @@ def test_a_refunds_hold_excludes_delivered_until_it_is_released(
 
 
 def test_delivered_excludes_the_refund_that_crosses_it(two: tuple[Village, Village]) -> None:
-    """The giver holds for a refund that the receiver proposed, who says meanwhile that the goods
-    came: no-hold, and the giver reverses once its hold is released."""
+    """The giver holds for a refund that the receiver proposed, who withdraws it meanwhile and says
+    that the goods came: no-hold, and the giver reverses once its hold is released."""
     a, b = two
     subject = settled(a, b)
     made = refund(a, "Alice", subject)
     sync(a, b)
+    answer(a, "Alice", made.subject, trade_escrow.cancel)
     deliver(a, "Alice", subject)
     answer(b, "Bob", made.subject, trade_escrow.accept)
     assert say(a, b), "B hears of the delivery while it is bound by the refund"
     sync(a, b)
     assert status(b, made.subject) is Status.ABORTED and status(a, made.subject) is Status.CANCELLED
     assert status(a, subject) is status(b, subject) is Status.DELIVERED
+    assert clearing(a, b, "SOLAR-PANEL") == (0, 0)
+    audited(a, b)
+
+
+def test_while_its_own_refund_is_proposed_nothing_is_delivered(
+    two: tuple[Village, Village],
+) -> None:
+    a, b = two
+    subject = settled(a, b)
+    made = refund(a, "Alice", subject)
+    with pytest.raises(WrongState, match=f"withdraw trade {made.id} first"):
+        deliver(a, "Alice", subject)
+    assert steps(a, subject) == ("dispute",)
+    assert status(a, subject) is Status.SETTLED
+    answer(a, "Alice", made.subject, trade_escrow.cancel)
+    assert steps(a, subject) == ("delivered", "dispute", "refund")
+    deliver(a, "Alice", subject)
+    sync(a, b)
+    assert status(a, subject) is status(b, subject) is Status.DELIVERED
+    audited(a, b)
+
+
+def test_what_the_giver_alone_proposes_hinders_no_delivery(two: tuple[Village, Village]) -> None:
+    a, b = two
+    subject = settled(a, b)
+    made = refund(b, "Bob", subject)
+    sync(a, b)
+    assert steps(a, subject) == ("delivered", "dispute")
+    deliver(a, "Alice", subject)
+    with pytest.raises(WrongState, match="it has been delivered"):
+        answer(a, "Alice", made.subject, trade_escrow.accept)
+    sync(a, b)
+    assert status(b, subject) is Status.DELIVERED
+    answer(b, "Bob", made.subject, trade_escrow.cancel)
+    audited(a, b)
+
+
+def test_nothing_counts_as_delivered_while_its_own_refund_is_proposed(
+    two: tuple[Village, Village],
+) -> None:
+    """Neither by the clock: only once the proposal has run out, with the next look a day later."""
+    a, b = two
+    subject = settled(a, b)
+    a.now_ms = b.now_ms = a.now_ms + DAYS_30_MS - 60 * limits.MINUTE_MS
+    made = refund(a, "Alice", subject)
+    a.now_ms += 61 * limits.MINUTE_MS
+    a.write(trade_escrow.expire)
+    assert status(a, subject) is Status.SETTLED and status(a, made.subject) is Status.PENDING
+    audited(a)
+    a.now_ms += limits.DAY_MS + limits.MINUTE_MS
+    a.write(trade_escrow.expire)
+    assert status(a, made.subject) is Status.EXPIRED
+    assert status(a, subject) is Status.DELIVERED
+    b.now_ms = a.now_ms
+    sync(a, b)
+    assert status(b, subject) is Status.DELIVERED
     assert clearing(a, b, "SOLAR-PANEL") == (0, 0)
     audited(a, b)
 
