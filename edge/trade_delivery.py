@@ -96,7 +96,8 @@ def stand(view: View, known: Trade) -> Stand:
     their_log = neighbours.log_of(view, known.neighbour)
     ours = deliveries.words(view, known.subject, OWN_LOG)
     theirs = deliveries.words(view, known.subject, their_log)
-    return delivery.stand(known.terms, known.role, ours, theirs)
+    back = trades.given_back(view, known.subject)
+    return delivery.stand(known.terms, known.role, ours, theirs, back)
 
 
 def open_refund(view: View, known: Trade) -> Trade | None:
@@ -191,7 +192,7 @@ def advance(tx: Tx, neighbour: Neighbour) -> set[bytes]:
 
 def note_end(tx: Tx, ended: Trade) -> None:
     """Note what the end of a trade means for the delivery of its goods, or of the goods that it
-    gives back."""
+    gives back: a dispute of these is over."""
     settled = ended.status is Status.SETTLED
     if ended.terms.refund_of is not None:
         original = trades.by_subject(tx, ended.terms.refund_of)
@@ -199,6 +200,7 @@ def note_end(tx: Tx, ended: Trade) -> None:
         if settled and leg and leg.goods.asset in delivery.returned(ended.terms):
             trades.keep(tx, original.subject, deliver_minute=None)
         trades.keep(tx, original.subject, changed_ms=tx.stamp_ms)
+        _follow(tx, trades.by_subject(tx, original.subject))
     elif settled and delivery.leg_of(ended.terms, ended.role):
         minute = tx.minute + limits.UNDISPUTED_S_MAX * 1000 // limits.MINUTE_MS
         trades.keep(tx, ended.subject, deliver_minute=minute)

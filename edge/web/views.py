@@ -200,7 +200,6 @@ def own_trade(view: View, member: Member, id_: str) -> Trade:
 def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     neighbour = neighbours.find(view, found.neighbour)
     role, terms = found.role, found.terms
-    badge, tone = BADGES[role, found.status]
     gives, gets = (terms.offer, terms.request) if role == "from" else (terms.request, terms.offer)
     fee = terms.from_fee if role == "from" else terms.to_fee
     deadline = local_time(terms.deadline_minute * limits.MINUTE_MS)
@@ -208,6 +207,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     if role == "to":
         me, them = them, me
     beside = trade_delivery.after(view, found, lambda ms: local_time(ms).text)
+    badge, tone = badge_of(found, beside)
     came = after_words.after(role, found.status, terms, beside, me, them, yours=True)
     later = trade_delivery.steps(view, found)
     leg = delivery.leg_of(terms, role)
@@ -262,6 +262,13 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
         disputes=_written(view, found, them),
         deliver_ms=(found.deliver_minute or 0) * limits.MINUTE_MS,
     )
+
+
+def badge_of(found: Trade, beside: after_words.After) -> tuple[str, str]:
+    """Return in a word or two how a trade with another village stands, and its colour."""
+    if found.status is Status.SETTLED and beside.refund_status is Status.SETTLED:
+        return "Given back", "done"
+    return BADGES[found.role, found.status]
 
 
 def _joined(*sentences: str) -> str:

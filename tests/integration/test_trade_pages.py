@@ -102,6 +102,7 @@ async def test_it_is_given_back(two: Two) -> None:
     for who in (two.alice, two.bob):
         seen = await sees(who, path, "Not delivered, and given back: 1 Solar Panel.")
         assert f"Given back by trade {back[-16:]}" in seen
+        assert 'class="badge done">Given back<' in who.text
         assert not re.search(r"action=\"[^\"]*/(delivered|dispute|refund)\"", who.text)
 
 

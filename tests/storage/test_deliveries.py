@@ -504,6 +504,85 @@ def test_a_dispute_is_in_the_log_and_what_is_written_beside_it(
     audited(a, b)
 
 
+@pytest.mark.parametrize(("who", "name"), [(0, "Alice"), (1, "Bob")])
+def test_a_dispute_is_over_once_it_is_refunded(
+    two: tuple[Village, Village], who: int, name: str
+) -> None:
+    a, b = two
+    subject = settled(a, b)
+    dispute(a, "Alice", subject)
+    sync(a, b)
+    made = refund(two[who], name, subject)
+    sync(a, b)
+    assert status(a, subject) is status(b, subject) is Status.DISPUTED
+    answer(two[1 - who], ("Bob", "Alice")[who], made.subject, trade_escrow.accept)
+    sync(a, b)
+    for village in two:
+        assert status(village, subject) is Status.SETTLED
+        assert status(village, made.subject) is Status.SETTLED
+        assert trades.count(village.view, Status.DISPUTED) == 0
+    audited(a, b)
+    for conn in tampered(a):
+        conn.execute("UPDATE trade SET status = 'DISPUTED' WHERE subject = ?", (subject,))
+        assert "its status: expected SETTLED" in found_in(conn)
+
+
+def test_a_refund_that_comes_to_nothing_leaves_the_dispute(two: tuple[Village, Village]) -> None:
+    a, b = two
+    subject = settled(a, b)
+    dispute(a, "Alice", subject)
+    made = refund(a, "Alice", subject)
+    sync(a, b)
+    answer(b, "Bob", made.subject, trade_escrow.reject)
+    sync(a, b)
+    assert status(a, subject) is status(b, subject) is Status.DISPUTED
+    assert deliver(a, "Alice", subject).status is Status.DELIVERED
+    audited(a)
+
+
+def test_of_goods_for_goods_the_other_dispute_stays(two: tuple[Village, Village]) -> None:
+    """A refund that two members agree on of one of the goods."""
+    a, b = two
+    subject = settled(a, b, *BARTER)
+    dispute(a, "Alice", subject)
+    dispute(b, "Bob", subject)
+    sync(a, b)
+    back = Proposal(b.name, "Bob", ("Solar Panel", "2"), None, refund_of=subject)
+    made = a.write(lambda tx: trade_escrow.propose(tx, members.named(tx, "Alice"), back))
+    sync(a, b)
+    answer(b, "Bob", made.subject, trade_escrow.accept)
+    sync(a, b)
+    assert status(a, made.subject) is Status.SETTLED
+    assert status(a, subject) is status(b, subject) is Status.DISPUTED
+    audited(a, b)
+    assert deliver(b, "Bob", subject).status is Status.SETTLED
+    sync(a, b)
+    assert status(a, subject) is Status.SETTLED
+    audited(a, b)
+
+
+def test_a_dispute_of_before_that_was_refunded_is_over_with_the_next_exchange(
+    two: tuple[Village, Village],
+) -> None:
+    a, b = two
+    subject = settled(a, b)
+    dispute(a, "Alice", subject)
+    made = refund(a, "Alice", subject)
+    sync(a, b)
+    answer(b, "Bob", made.subject, trade_escrow.accept)
+    sync(a, b)
+    for village in two:
+        village.conn.execute("UPDATE trade SET status = 'DISPUTED' WHERE subject = ?", (subject,))
+        village.conn.execute("PRAGMA user_version = 8")
+        database.migrate(village.conn)
+    audited(a, b)
+    propose(a, b)
+    sync(a, b)
+    for village in two:
+        assert status(village, subject) is Status.SETTLED
+    audited(a, b)
+
+
 def test_a_village_that_only_answers_gets_its_words_across(two: tuple[Village, Village]) -> None:
     a, b = two
     subject = settled(a, b)
