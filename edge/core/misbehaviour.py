@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from edge.core import canonical, council, receipt, records, trade
+from edge.core import canonical, council, note, receipt, records, trade
 from edge.core.council import Proposal, Subject, Vote
 from edge.core.receipt import Evidence
 from edge.errors import BadProof, BadSignature, InvalidInput, Malformed, PeerError, TooLarge
@@ -91,6 +91,18 @@ def verify_list(file: bytes) -> list[Finding]:
     if not 0 < len(found) <= LIST_MAX:
         raise InvalidInput(f"a file has 1 to {LIST_MAX} proofs, not {len(found)}")
     return [verify(each) for each in found]
+
+
+def check_keys(found: Sequence[Finding], keys: Sequence[note.VerifierKey]) -> None:
+    """Raise BadProof unless the key of each village that is proven to have broken the rules is
+    among these. Anybody can make up proofs of villages with keys of his own."""
+    given = {(key.name, key.public) for key in keys}
+    for each in found:
+        if (each.village, each.key) in given:
+            continue
+        if any(key.name == each.village for key in keys):
+            raise BadProof(f"a proof is not of the {each.village} of that key: it has another")
+        raise BadProof(f"the key of {each.village} is not given: add it with --log")
 
 
 def of_words(

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge.core import checkpoint, council, misbehaviour, records, trade
+from edge.core import checkpoint, council, misbehaviour, note, records, trade
 from edge.core.council import Certificate, Proposal, Step, Value, Vote
 from edge.core.misbehaviour import Misbehaviour
+from edge.core.note import VerifierKey
 from edge.core.receipt import Evidence
 from edge.errors import BadProof, InvalidInput, PeerError
 from tests.unit.examples import FOUR, KEYS, MINUTE, NETWORK, TERMS, A, B, C, D, evidence
@@ -145,6 +146,17 @@ def test_a_file_of_several() -> None:
     assert misbehaviour.is_list(file)
     found = misbehaviour.verify_list(file)
     assert [each.what for each in found] == list(PROOFS)
+
+
+def test_keys_are_compared_with_those_that_the_proofs_are_of() -> None:
+    found = [misbehaviour.verify(each) for each in PROOFS.values()]
+    keys = [VerifierKey(each, note.ED25519, KEYS[each].public) for each in (A, B, C, D)]
+    misbehaviour.check_keys(found, keys)
+    misbehaviour.check_keys(found[:1], keys[3:])
+    with pytest.raises(BadProof, match=f"the key of {D} is not given"):
+        misbehaviour.check_keys(found, keys[:3])
+    with pytest.raises(BadProof, match=f"not of the {D} of that key"):
+        misbehaviour.check_keys(found, [*keys[:3], replace(keys[3], public=keys[0].public)])
 
 
 @pytest.mark.parametrize("file", [b"[", b"[1]", b"[{}]", b"[" + b"\xff" * 9, b"[]" * 2, b"[]"])
