@@ -13,11 +13,13 @@ from edge.core.note import VerifierKey
 from edge.errors import InvalidInput, Malformed
 
 AHEAD_S_MAX = 86_400  # a clock that is further off is worth a word; no proof fails by a clock
+NONE_SAID = {"misbehaviour": "No village is known here to have broken the rules of councils."}
 KEY_HELP = "as `status --json` shows it there: verifier_key"
 
 
 def add_flags(made: argparse.ArgumentParser, name: str) -> None:
-    """Add what `export proof` needs to know."""
+    """Add what `export proof` needs to know, and what is said of a list that has nothing in it."""
+    made.set_defaults(none_said=NONE_SAID.get(name, ""))
     if name != "proof":
         return
     made.add_argument("index", type=int, help="the record, as commands show it: record 7")

@@ -204,7 +204,7 @@ def finding(found: misbehaviour.Finding, keys: Sequence[VerifierKey] = ()) -> di
 
 
 def findings(answer: list[dict[str, object]]) -> Iterator[str]:
-    yield "All proofs hold."
+    yield "All proofs hold." if answer else "There are no proofs in it: it accuses nobody."
     for each in answer:
         yield f"  {each['village']}  {each['what']}"
         yield f"    key       {each['verifier_key']}{_CHECKED if each['key_checked'] else ''}"

@@ -80,16 +80,16 @@ def is_list(file: bytes) -> bool:
 
 
 def verify_list(file: bytes) -> list[Finding]:
-    """Return what all proofs of a file prove. Raises InvalidInput, or BadProof at the first that
-    does not hold."""
+    """Return what all proofs of a file prove; it may have none. Raises InvalidInput, or BadProof at
+    the first that does not hold."""
     if len(file) > LIST_MAX * BYTES_MAX:
         raise InvalidInput("the file is longer than any list of proofs")
     try:
         found = [decode(bytes(each)) for each in _list_decoder.decode(file)[: LIST_MAX + 1]]
     except (*canonical.UNREADABLE, PeerError) as error:
         raise InvalidInput(f"not a list of proofs of misbehaviour: {str(error)[:200]}") from None
-    if not 0 < len(found) <= LIST_MAX:
-        raise InvalidInput(f"a file has 1 to {LIST_MAX} proofs, not {len(found)}")
+    if len(found) > LIST_MAX:
+        raise InvalidInput(f"a file has at most {LIST_MAX} proofs, and this one more")
     return [verify(each) for each in found]
 
 

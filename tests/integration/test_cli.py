@@ -1025,6 +1025,17 @@ def test_verify_tells_whose_keys_signed_a_receipt(pair: Pair, receipt: Path) -> 
     assert_refused(done, 1, f"not of the {CALIFORNIA} of that key")
 
 
+def test_a_village_without_proofs_says_so_in_words(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "proofs.json"
+    done = quick("export", "misbehaviour", "--dir", home, "--output", path)
+    assert (done.code, done.out) == (0, f"Wrote {path}.\n") and path.read_text() == "[]\n"
+    assert "No village is known here to have broken the rules of councils." in done.err
+    assert quick("export", "misbehaviour", "--dir", home).out == "[]\n"
+    said = "There are no proofs in it: it accuses nobody.\n"
+    assert quick("verify", path) == Done(0, said, "")
+    assert answer("verify", path) == []
+
+
 def test_verify_refuses_every_other_receipt(receipt: Path, tmp_path: Path) -> None:
     whole = receipt.read_bytes()
     path = tmp_path / "altered"
@@ -1055,7 +1066,7 @@ def test_verify_refuses_every_other_receipt(receipt: Path, tmp_path: Path) -> No
         assert_refused(done, done.code)
     for end in (0, 1, len(whole) // 2, len(whole) - 2):
         assert_refused(verified(whole[:end]), 2, "not a receipt")
-    for content in (b"\x00\xff\x7fELF" * 99, b"null", b"[]", b"{}", b"[" * 100_000):
+    for content in (b"\x00\xff\x7fELF" * 99, b"null", b"[1]", b"{}", b"[" * 100_000):
         assert_refused(verified(content), 2)
     assert_refused(verified(whole + b" " * 300_000), 2, "over")
     assert_refused(quick("verify", tmp_path), 2, str(tmp_path))
