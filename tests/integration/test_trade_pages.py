@@ -49,7 +49,11 @@ async def test_it_has_come(two: Two) -> None:
     assert "It has come: 1 Solar Panel" in seen and "cannot be disputed or refunded" in seen
     assert "Alice has not said yet that 1 Solar Panel came." in text_of(await two.bob.get(path))
     assert f'action="{path}/delivered"' not in await two.bob.get(path)
-    assert "It has come" in text_of(await two.alice.get()), "on the first page, too"
+    first = text_of(await two.alice.get())
+    assert "Has it come? 1 Solar Panel" in first and "It has come" not in first
+    assert f'action="{path}/delivered"' not in two.alice.text, "it is said where the hint stands"
+    assert f'class="button" href="{path}"' in two.alice.text
+    await two.alice.get(path)
     said = text_of(await two.alice.send(f"{path}/delivered"))
     assert two.alice.url.path == path
     assert "Delivered: 1 Solar Panel." in said and "It has come" not in said
