@@ -107,7 +107,7 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case MemberList():
             return msgspec.to_builtins(desk.members_listed(view))
         case PeerList():
-            return {"neighbours": _neighbours(view), "candidates": _candidates(view)}
+            return {"neighbours": _neighbours(box, view), "candidates": _candidates(view)}
         case TradeShow():
             return _named_in_full(view, command.trade)
         case TradeList(deciding=True):
@@ -466,7 +466,10 @@ async def _import_registry(box: Box, command: ImportRegistry) -> object:
     return await box.runner.write(keep)
 
 
-def _neighbours(view: View) -> list[dict[str, object]]:
+def _neighbours(box: Box, view: View) -> list[dict[str, object]]:
+    everyone = neighbours.everyone(view)
+    heard = box.health(view).neighbours if everyone else []
+    decide_too = {each.village: each.decide_too for each in heard}
     return [
         {
             "village": each.village,
@@ -479,8 +482,9 @@ def _neighbours(view: View) -> list[dict[str, object]]:
             "trouble": each.trouble,
             "misbehaviour": [found.text for found in kept.of(view, each.village, each.key)],
             "lines": msgspec.to_builtins(desk.lines(view, each.village)),
+            "decide_too": decide_too[each.village],
         }
-        for each in neighbours.everyone(view)
+        for each in everyone
     ]
 
 

@@ -126,7 +126,8 @@ def compose(
     decided, newest_ms, is_cut = council_words.speak(
         view, own.village_id, village, room, said, ways
     )
-    push = logs.push_for(view, neighbour.has_size, councils.first_unproven(view))
+    unproven = councils.first_unproven(view)
+    push = logs.push_for(view, neighbour.has_size, unproven)
     listed = tuple(listings.changed(view, own.village_id, neighbour.knows_listings))
     message = Exchange(
         protocol=limits.PROTOCOL_VERSION,
@@ -146,6 +147,9 @@ def compose(
         misbehaviour=misbehaviour.speak(view, village),
         cosigned=(freshness.passed_on(view, village) if ways.is_whole or spoken else ()) or UNSET,
     )
+    if push is not None and (bytes_max := _room_for(push, message)) is not None:
+        push = logs.push_for(view, neighbour.has_size, unproven, bytes_max)
+        message = msgspec.structs.replace(message, push=push)
     has_records = push is not None and bool(push.records)
     return Said(
         neighbour,
@@ -200,6 +204,15 @@ def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) ->
     about = tuple(each for each in heard if each in moved or each not in spoken)
     spoken_next = (*about, *sorted(moved - heard.keys()))
     return Heard(bool(moved), spoken_next, partial, took, frozenset(tx.urgent), unknown, tx.news)
+
+
+def _room_for(push: messages.Push, message: Exchange) -> int | None:
+    """Return how many bytes of records fit beside the rest of a message, None if all do."""
+    size = sum(map(len, push.records))
+    if size < limits.PUSH_BYTES_MAX // 4:  # the rest has room for that
+        return None
+    over = len(messages.encode(message)) - limits.BODY_BYTES_MAX
+    return None if over <= 0 else max(0, size - over)
 
 
 def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:

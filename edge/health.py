@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from edge import __version__
+from edge import __version__, trade_seats
 from edge.appliance.health import ClockState, Disk
 from edge.core import checkpoint, limits, messages, note, records, words
 from edge.storage import deciding, facts, logs, misbehaviour, neighbours, trades
@@ -55,13 +55,14 @@ class OwnLog(msgspec.Struct, frozen=True):
 
 class Contact(msgspec.Struct, frozen=True):
     """A neighbour as it was last heard: when, in seconds of UTC (0 for never), and if that is too
-    long ago."""
+    long ago. `decide_too`: which villages would decide a new trade with it beside the two."""
 
     village: str
     last_contact: int
     is_silent: bool
     clock_difference_s: int
     trouble: str
+    decide_too: list[str] = []
 
 
 class Misbehaviour(msgspec.Struct, frozen=True):
@@ -101,7 +102,7 @@ def gather(view: View, now: Now) -> Health:
     """Return how the box is. Raises ConfigError for a village that has never been opened."""
     own = facts.own_entry(view)
     everyone = neighbours.everyone(view)
-    contacts = [_contact(each, now) for each in everyone]
+    contacts = [_contact(view, own.village_id, each, now) for each in everyone]
     reasons = list(reasons_of(now, contacts))
     urls = [f"https://{address}" for address in own.endpoints]
     return Health(
@@ -193,7 +194,7 @@ def _cosigned_s(line: messages.CosignatureLine | None) -> int:
     return min(time_s, limits.DEADLINE_MINUTE_MAX * 60)
 
 
-def _contact(known: Neighbour, now: Now) -> Contact:
+def _contact(view: View, own: str, known: Neighbour, now: Now) -> Contact:
     silence_s = (now.ms - known.last_contact_ms) / 1000
     return Contact(
         known.village,
@@ -201,6 +202,7 @@ def _contact(known: Neighbour, now: Now) -> Contact:
         silence_s > max(SILENCE_S_MAX, BEATS_MISSED_MAX * now.heartbeat_s),
         now.clock_difference_s(known.village) or 0,
         known.trouble,
+        [each.village for each in trade_seats.others_for(view, known, own, now.ms)],
     )
 
 

@@ -126,6 +126,7 @@ def peers(answer: Any) -> Iterator[str]:
             f"    last contact {when(each['last_contact'])}; {each['records_held']} of its records "
             f"here, {each['holds_of_ours']} of ours there; open trades: {each['open_trades']}"
         )
+        yield f"    {_decided_with(each['decide_too'])}"
         for line in each["lines"]:
             asset = words.asset_text(line["asset"])
             yield (
@@ -138,6 +139,12 @@ def peers(answer: Any) -> Iterator[str]:
             yield f"    gets no seat in councils: {what}"
     for each in answer["candidates"]:
         yield f"{each['village']}  {each['name']}  has offered itself ({each['source']})"
+
+
+def _decided_with(others: Sequence[str]) -> str:
+    if others:
+        return f"new trades with it are decided by the two, {words.together(others)}"
+    return "new trades with it are decided by the two alone: each waits for the other's box"
 
 
 def status(answer: Any) -> Iterator[str]:
@@ -165,6 +172,7 @@ def status(answer: Any) -> Iterator[str]:
         yield f"  neighbour   {each['village']}, last contact {when(each['last_contact'])}"
         if each["clock_difference_s"]:
             yield f"              its clock is {each['clock_difference_s']} s from this one"
+        yield f"              {_decided_with(each['decide_too'])}"
         if each["trouble"]:
             yield f"              no new trades with it: {each['trouble']}"
     for each in answer["misbehaviour"]:

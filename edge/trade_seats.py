@@ -4,6 +4,8 @@ Whoever is bound stays bound until a quorum decides. So that it will, a quorum o
 have cosigned a checkpoint of each party within the window in the terms; two alone skip that.
 """
 
+from typing import Final
+
 from edge.core import council, limits, trade
 from edge.core.council import Seat
 from edge.errors import WrongState
@@ -12,28 +14,38 @@ from edge.storage import misbehaviour as proofs_of
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, Tx, View
 
+LATELY_MS: Final = 2 * limits.MINUTE_MS  # at least two heartbeats ago
+
 
 def choose(tx: Tx, neighbour: Neighbour) -> tuple[Seat, ...]:
     """Return who is to decide a trade with a neighbour: the two parties and five others or two, as
     many as the charter says and there are that could; or else the parties alone.
 
-    The others are neighbours of both, and say so; they have cosigned our log a short while ago, and
-    of too many those come first whose ids do.
+    The others are neighbours of both, and say so; they have cosigned our log a short while ago. Of
+    too many those come first that did so in the last two minutes, then those whose ids do.
     """
     own = tx.identity
     parties = (Seat(own.village, own.key.public), Seat(neighbour.village, neighbour.key))
-    fresh = freshness.since(tx, OWN_LOG, _since_ms(tx, limits.WINDOW_S_DEFAULT))
+    others = others_for(tx, neighbour, own.village, tx.stamp_ms)
+    return parties + tuple(Seat(each.village, each.key) for each in others)
+
+
+def others_for(view: View, neighbour: Neighbour, own: str, now_ms: int) -> list[Neighbour]:
+    """Return who would decide a trade with a neighbour beside the two, nobody if the two would."""
+    fresh = freshness.since(view, OWN_LOG, _since_ms(now_ms, limits.WINDOW_S_DEFAULT))
+    lately = freshness.since(view, OWN_LOG, now_ms - LATELY_MS)
     found = [
-        Seat(each.village, each.key)
-        for each in neighbours.everyone(tx)
+        each
+        for each in neighbours.everyone(view)
         if each.village != neighbour.village
         and each.village in fresh
         and each.village in neighbour.entry.trusted_villages
-        and not _why_no_seat(tx, each, own.village, neighbour.village)
+        and not _why_no_seat(view, each, own, neighbour.village)
     ]
-    seats_max = min(neighbours.council_seats(tx, neighbour), 2 + len(found))
+    found.sort(key=lambda each: each.village not in lately)
+    seats_max = min(neighbours.council_seats(view, neighbour), 2 + len(found))
     size = max(size for size in trade.COUNCIL_SIZES if size <= seats_max)
-    return parties + tuple(found[: size - 2])
+    return found[: size - 2]
 
 
 def check(tx: Tx, terms: trade.Terms) -> None:
@@ -66,7 +78,7 @@ def check(tx: Tx, terms: trade.Terms) -> None:
 def _check_freshness(tx: Tx, terms: trade.Terms, party: str, log: int) -> None:
     """Raise WrongState unless a quorum of the seats, the party counted, has cosigned its log within
     the window."""
-    fresh = freshness.since(tx, log, _since_ms(tx, terms.window_s)) | {party}
+    fresh = freshness.since(tx, log, _since_ms(tx.stamp_ms, terms.window_s)) | {party}
     missed = [seat.village for seat in terms.seats if seat.village not in fresh]
     needed = council.quorum(len(terms.seats))
     if len(terms.seats) - len(missed) < needed:
@@ -88,6 +100,6 @@ def _why_no_seat(view: View, known: Neighbour, *parties: str) -> str:
     return ""
 
 
-def _since_ms(tx: Tx, window_s: int) -> int:
+def _since_ms(now_ms: int, window_s: int) -> int:
     """Return the begin of a window; the clocks of two may be a little apart."""
-    return tx.stamp_ms - (window_s + limits.CLOCK_SKEW_S_MAX) * 1000
+    return now_ms - (window_s + limits.CLOCK_SKEW_S_MAX) * 1000

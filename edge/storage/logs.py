@@ -275,10 +275,12 @@ class Taken(msgspec.Struct, frozen=True):
     stated: tuple[bytes, ...] = ()
 
 
-def push_for(view: View, start: int, unproven: int | None = None) -> messages.Push | None:
+def push_for(
+    view: View, start: int, unproven: int | None = None, bytes_max: int = limits.PUSH_BYTES_MAX
+) -> messages.Push | None:
     """Return what a neighbour that holds `start` of our records lacks, as much as one message may
-    carry; None if we have no checkpoint. `start` above our size is a neighbour that knows more than
-    we do: then nothing is pushed.
+    carry, `bytes_max` of records; None if we have no checkpoint. `start` above our size is a
+    neighbour that knows more than we do: then nothing is pushed.
 
     `unproven`: the first record that waits for the cosignatures of several neighbours. They prove
     it on one size only, so this one first gets what another has cosigned already.
@@ -291,7 +293,7 @@ def push_for(view: View, start: int, unproven: int | None = None) -> messages.Pu
         size = cosigned
         (text,) = view.one("SELECT note FROM checkpoint WHERE log = ? AND size = ?", OWN_LOG, size)
     count = min(size - start, limits.PUSH_RECORDS_MAX)
-    found = records_from(view, OWN_LOG, start, count, limits.PUSH_BYTES_MAX) if count else []
+    found = records_from(view, OWN_LOG, start, count, bytes_max) if count else []
     end = start + len(found)
     proof: list[bytes] = []
     if 0 < end < size:
@@ -304,8 +306,9 @@ def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> 
     """Keep a neighbour's pushed records once they are recomputed to the root that it signed, and
     cosign its checkpoint if all of it is held now.
 
-    A gap or a smaller, older checkpoint changes nothing. Raises Malformed, BadSignature, BadProof,
-    or ForkedLog (two roots of one size, or a log that is shown to begin otherwise).
+    A gap, a part of what is held, or a smaller, older checkpoint changes nothing. Raises Malformed,
+    BadSignature, BadProof, or ForkedLog (two roots of one size, or a log that is shown to begin
+    otherwise).
     """
     if not push.records and is_cosigned(tx, log, push.checkpoint):
         return Taken(size_of(tx, log))
@@ -324,6 +327,8 @@ def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> 
         merkle.verify_consistency(grown.size, signed.size, push.proof, grown.root, signed.root)
     except BadProof:
         _check_beginning(tx, log, push, signed)
+        if push.start + len(push.records) < head.size:
+            return Taken(head.size)
         raise
     stated = _store_copy(tx, log, village, key, head.size, fresh, leaves, nodes)
     if grown.size == signed.size:

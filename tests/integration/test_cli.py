@@ -336,7 +336,7 @@ def test_status_says_who_and_where_as_programs_need_it(pair: Pair) -> None:
     assert (shown["health"] == "All is well.") is (shown["reasons"] == [])
     (neighbour,) = shown["neighbours"]
     assert neighbour.keys() == {
-        *("village", "last_contact", "is_silent", "clock_difference_s", "trouble"),
+        *("village", "last_contact", "is_silent", "clock_difference_s", "trouble", "decide_too"),
     }
     assert (neighbour["village"], neighbour["clock_difference_s"]) == (CALIFORNIA, 0)
 
@@ -372,7 +372,7 @@ def test_every_look_is_the_same_beside_a_box_and_without_one(tmp_path: Path, pai
     assert status["log"]["cosigned_by"] == [CALIFORNIA]
     assert peers["neighbours"][0].keys() == {
         *("village", "name", "addresses", "records_held", "holds_of_ours", "last_contact"),
-        *("open_trades", "trouble", "misbehaviour", "lines"),
+        *("open_trades", "trouble", "misbehaviour", "lines", "decide_too"),
     }
     assert json.loads(without[0].out)["health"] == "Not all is well: the box is not running."
     assert trades[0].keys() == {

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge import trade_council, trade_escrow
+from edge import desk, trade_council, trade_escrow
 from edge.core import crypto, limits, merkle, messages, records, trade
 from edge.core.council import Seat, Vote, vote_bytes
 from edge.core.crypto import SecretKey
@@ -327,3 +327,30 @@ async def test_a_disk_that_is_full_refuses_writes_and_stops_no_box(
         await asyncio.sleep(0)
     assert not running.done(), running.exception()
     running.cancel()
+
+
+# A message too long to be taken in
+
+
+async def test_what_is_said_fits_into_a_message(
+    four: Four, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many records, beside all else that there is to say: the records wait, not everything."""
+    known = await accepted(four)
+    for _ in range(60):
+        four.b.now(lambda tx: desk.issue(tx, "Bob", "1"))
+    whole = says(four.b, C)
+    size = len(messages.encode(whole))
+    with monkeypatch.context() as patched:
+        patched.setattr(limits, "PUSH_BYTES_MAX", 8_000)
+        for body_bytes_max in range(size - 1, size // 2, -997):
+            patched.setattr(limits, "BODY_BYTES_MAX", body_bytes_max)
+            made = says(four.b, C)
+            assert len(messages.encode(made)) <= body_bytes_max
+            assert made.push is not None and whole.push is not None
+            assert 0 < len(made.push.records) < len(whole.push.records)
+            assert [each.subject for each in made.councils] == [known.subject]
+    hear(four.c, whole)
+    hear(four.c, made)  # late, a part of what is held by now: no news, and no fault
+    await four.settle_down()
+    assert at(four.b, known).status == "SETTLED"

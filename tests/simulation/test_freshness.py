@@ -195,3 +195,22 @@ async def test_a_trade_hours_after_the_last_needs_no_more_than_the_heartbeats(fo
     assert {at(four.a, known).status, at(four.b, known).status} == {"SETTLED"}
     assert four.b.look(lambda view: trades.by_subject(view, known.subject)).certificate
     agree(*four.all)
+
+
+async def test_of_too_many_those_with_a_seat_have_been_there_lately(four: Four) -> None:
+    """C comes first by its id, and has been dead for three minutes: D gets the seat."""
+    five = four.world.village("ose-e-001")
+    for each in four.all:
+        four.world.befriend(each, five)
+    await four.settle_down([*four.all, five])
+    alive = [four.a, four.b, four.d, five]
+    for _ in range(3):
+        four.world.now_ms += 61_000
+        await four.settle_down(alive)
+    neighbour = four.a.look(lambda view: neighbours.named(view, B))
+    now_ms = four.world.now_ms
+    chosen = four.a.look(lambda view: trade_seats.others_for(view, neighbour, A, now_ms))
+    assert [each.village for each in chosen] == [D, five.name]
+    await four.settle_down([*alive, four.c])
+    chosen = four.a.look(lambda view: trade_seats.others_for(view, neighbour, A, now_ms))
+    assert [each.village for each in chosen] == [C, D]
