@@ -360,6 +360,8 @@ def _run_asking(arguments: argparse.Namespace) -> None:
 def _run_export(arguments: argparse.Namespace) -> None:
     answer = _ask(arguments)
     text = answer if isinstance(answer, str) else json.dumps(answer, indent=2) + "\n"
+    if text == "[]\n" and arguments.none_said:
+        print(f"village-edge: {arguments.none_said} The list has no proofs.", file=sys.stderr)
     if arguments.output is None:
         sys.stdout.write(text)
         return

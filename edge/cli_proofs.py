@@ -13,11 +13,13 @@ from edge.core.note import VerifierKey
 from edge.errors import InvalidInput, Malformed
 
 AHEAD_S_MAX = 86_400  # a clock that is further off is worth a word; no proof fails by a clock
+NONE_SAID = {"misbehaviour": "No village is known here to have broken the rules of councils."}
 KEY_HELP = "as `status --json` shows it there: verifier_key"
 
 
 def add_flags(made: argparse.ArgumentParser, name: str) -> None:
-    """Add what `export proof` needs to know."""
+    """Add what `export proof` needs to know, and what is said of a list that has nothing in it."""
+    made.set_defaults(none_said=NONE_SAID.get(name, ""))
     if name != "proof":
         return
     made.add_argument("index", type=int, help="the record, as commands show it: record 7")
@@ -41,7 +43,14 @@ def add_verify(
     made.add_argument(
         "file", type=Path, help="what `export receipt`, `proof` or `misbehaviour` wrote"
     )
-    made.add_argument("--log", metavar="KEY", help=f"for a .tlog-proof: the log's key, {KEY_HELP}")
+    made.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="the key of the village whose log it must be, or for each that has a part in it, "
+        f"{KEY_HELP}",
+    )
     made.add_argument(
         "--witness",
         action="append",
@@ -59,17 +68,15 @@ def verified(arguments: argparse.Namespace) -> tuple[object, Iterator[str]]:
     text = asked.read_text(arguments.file)
     if log_proof.is_one(text):
         return _of_log(text, arguments)
-    if arguments.log or arguments.witness or arguments.record:
-        raise InvalidInput("--log, --witness and --record are for a .tlog-proof, which this is not")
-    return shown.verified(text.rstrip("\n").encode())
+    if arguments.witness or arguments.record:
+        raise InvalidInput("--witness and --record are for a .tlog-proof, which this is not")
+    return shown.verified(text.rstrip("\n").encode(), [_log_key(each) for each in arguments.log])
 
 
 def _of_log(text: str, arguments: argparse.Namespace) -> tuple[object, Iterator[str]]:
-    if not arguments.log:
-        raise InvalidInput(f"say whose log it must be: --log KEY, {KEY_HELP}")
-    log, witnesses = _key(arguments.log), [_key(each) for each in arguments.witness]
-    if log.algorithm != note.ED25519:
-        raise InvalidInput("the key of --log is a witness's, not a log's")
+    if len(arguments.log) != 1:
+        raise InvalidInput(f"say whose log it must be, one village's: --log KEY, {KEY_HELP}")
+    log, witnesses = _log_key(arguments.log[0]), [_key(each) for each in arguments.witness]
     try:
         proof = LogProof.from_text(text)
     except Malformed as error:
@@ -77,6 +84,13 @@ def _of_log(text: str, arguments: argparse.Namespace) -> tuple[object, Iterator[
     record = _record(proof, arguments.record)
     answer = _shown(log_proof.verify(proof, record, log, witnesses), proof.index, record)
     return answer, _lines(answer)
+
+
+def _log_key(typed: str) -> VerifierKey:
+    key = _key(typed)
+    if key.algorithm != note.ED25519:
+        raise InvalidInput("the key of --log is a witness's, not a log's")
+    return key
 
 
 def _key(typed: str) -> VerifierKey:

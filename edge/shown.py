@@ -8,11 +8,17 @@ from typing import Any
 
 import msgspec
 
-from edge.core import limits, misbehaviour, receipt, trade, words
+from edge.core import limits, misbehaviour, note, receipt, trade, words
+from edge.core.note import VerifierKey
 from edge.health import CLOCK_TEXT
 from edge.storage.audit import AuditReport
 
 LINE_CHARS_MAX = 1_000
+_CHECKED = "  (as given)"
+_UNCHECKED = (
+    "The keys were not checked, and anybody can make keys under any name: compare them with the "
+    "key that `status` shows at each village, or give them with --log KEY."
+)
 _DECIDED = {"": "OPEN", "COMMIT": "COMMIT", "ABORT": "ABORT"}
 
 
@@ -194,37 +200,52 @@ def status(answer: Any) -> Iterator[str]:
         yield f"              {each['what']}"
 
 
-def verified(file: bytes) -> tuple[object, Iterator[str]]:
+def verified(file: bytes, keys: Sequence[VerifierKey] = ()) -> tuple[object, Iterator[str]]:
     """Return what a file proves, a receipt or a list of proofs of misbehaviour: for programs, and
-    for people. Raises InvalidInput or BadProof."""
+    for people. Keys, if any are given, must be those of the villages in it. Raises InvalidInput or
+    BadProof."""
     if misbehaviour.is_list(file):
-        found = [finding(each) for each in misbehaviour.verify_list(file)]
+        proven = misbehaviour.verify_list(file)
+        if keys:
+            misbehaviour.check_keys(proven, keys)
+        found = [finding(each, keys) for each in proven]
         return found, findings(found)
     checked = receipt.decode(file)
-    answer = proof(checked, receipt.verify(checked))
+    terms = receipt.verify(checked)
+    if keys:
+        receipt.check_keys(terms, keys)
+    answer = proof(checked, terms, keys)
     return answer, proof_lines(answer)
 
 
-def finding(found: misbehaviour.Finding) -> dict[str, str]:
-    """Return what a proof of misbehaviour that holds says."""
+def finding(found: misbehaviour.Finding, keys: Sequence[VerifierKey] = ()) -> dict[str, object]:
+    """Return what a proof of misbehaviour that holds says; `keys` were checked against it."""
+    key = VerifierKey(found.village, note.ED25519, found.key)
     return {
         "village": found.village,
         "key": found.key.hex(),
+        "verifier_key": key.to_text(),
+        "key_checked": key in keys,
         "what": misbehaviour.IN_WORDS[found.what],
         "subject": found.subject.hex(),
     }
 
 
-def findings(answer: list[dict[str, str]]) -> Iterator[str]:
-    yield "All proofs hold."
+def findings(answer: list[dict[str, object]]) -> Iterator[str]:
+    yield "All proofs hold." if answer else "There are no proofs in it: it accuses nobody."
     for each in answer:
         yield f"  {each['village']}  {each['what']}"
-        yield f"    key       {each['key']}"
+        yield f"    key       {each['verifier_key']}{_CHECKED if each['key_checked'] else ''}"
         yield f"    subject   {each['subject']}"
+    if not all(each["key_checked"] for each in answer):
+        yield _UNCHECKED
 
 
-def proof(checked: receipt.Receipt, terms: trade.Terms) -> dict[str, object]:
-    """Return what a receipt that holds says."""
+def proof(
+    checked: receipt.Receipt, terms: trade.Terms, keys: Sequence[VerifierKey] = ()
+) -> dict[str, object]:
+    """Return what a receipt that holds says; `keys` were checked against it."""
+    seats = [VerifierKey(seat.village, note.ED25519, seat.key) for seat in terms.seats]
     return {
         "outcome": "settled" if checked.certificate.value == "COMMIT" else "aborted",
         "id": trade.id_of(trade.subject_of(bytes(checked.terms))),
@@ -236,6 +257,8 @@ def proof(checked: receipt.Receipt, terms: trade.Terms) -> dict[str, object]:
         "subject": trade.subject_of(bytes(checked.terms)).hex(),
         "signed_by": [village for village, _ in checked.certificate.precommits],
         "logs": [_witnessed(each, terms) for each in checked.evidence],
+        "keys": {key.name: key.to_text() for key in seats},
+        "keys_checked": [key.name for key in seats if key in keys],
     }
 
 
@@ -266,6 +289,13 @@ def proof_lines(answer: dict[str, object]) -> Iterator[str]:
         yield f"  log       {each['village']}, record {each['record']} of {each['size']}"
         for village, second in each["cosigned"].items():
             yield f"            cosigned by {village}, {when(second)}"
+    keys, checked = answer["keys"], answer["keys_checked"]
+    assert isinstance(keys, dict)
+    assert isinstance(checked, list)
+    for village, key in keys.items():
+        yield f"  key       {key}{_CHECKED if village in checked else ''}"
+    if not checked:
+        yield _UNCHECKED
 
 
 def audit(report: AuditReport) -> dict[str, object]:

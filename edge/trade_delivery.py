@@ -31,8 +31,14 @@ _LATER_MINUTES: Final = limits.DAY_MS // limits.MINUTE_MS
 
 
 def deliver(tx: Tx, member: Member, known: Trade) -> Trade:
-    """Say that the goods have come. Raises Forbidden, WrongState."""
-    holds.append_delivered(tx, known, _awaited(tx, member, known))
+    """Say that the goods have come; not while this village proposes to refund them. Raises
+    Forbidden, WrongState."""
+    leg = _awaited(tx, member, known)
+    if (by := barring(tx, known, leg)) is not None:
+        raise WrongState(
+            f"a refund of it is proposed: withdraw trade {by.id} first", trade_status=known.status
+        )
+    holds.append_delivered(tx, known, leg)
     return follow(tx, known)
 
 
@@ -76,8 +82,9 @@ def steps(view: View, known: Trade) -> tuple[Step, ...]:
     if {each.goods.asset for each in delivery.legs(known.terms)} <= so_far.delivered:
         return ()
     found: tuple[Step, ...] = ()
-    if leg is not None and leg.goods.asset not in so_far.delivered:
-        found = ("delivered", "dispute") if refund_of(view, known, leg) is None else ()
+    is_awaited = leg is not None and leg.goods.asset not in so_far.delivered
+    if leg is not None and is_awaited and refund_of(view, known, leg) is None:
+        found = ("dispute",) if barring(view, known, leg) else ("delivered", "dispute")
     return (*found, "refund") if open_refund(view, known) is None else found
 
 
@@ -89,7 +96,8 @@ def stand(view: View, known: Trade) -> Stand:
     their_log = neighbours.log_of(view, known.neighbour)
     ours = deliveries.words(view, known.subject, OWN_LOG)
     theirs = deliveries.words(view, known.subject, their_log)
-    return delivery.stand(known.terms, known.role, ours, theirs)
+    back = trades.given_back(view, known.subject)
+    return delivery.stand(known.terms, known.role, ours, theirs, back)
 
 
 def open_refund(view: View, known: Trade) -> Trade | None:
@@ -106,19 +114,30 @@ def refund_of(view: View, known: Trade, leg: Leg) -> Trade | None:
     return None
 
 
+def barring(view: View, known: Trade, leg: Leg) -> Trade | None:
+    """Return the refund for which these goods cannot be said to have come: this village is bound by
+    it, or was, or proposes it. What only the other side proposes bars nothing."""
+    for each in trades.refunds(view, known.subject):
+        is_proposed = each.status is Status.PENDING and each.role == "from"
+        if is_proposed and leg.goods.asset in delivery.returned(each.terms):
+            return each
+    return refund_of(view, known, leg)
+
+
 def after(view: View, known: Trade, when: Callable[[int], str]) -> After:
     """Return what there is to say of a trade beside its own row; `when` shows a time in ms."""
     original, minute = known.terms.refund_of, known.deliver_minute
     gives_back = trade.id_of(original) if original is not None else ""
     if known.status not in CARRIED_OUT:
         return After(Stand(frozenset(), frozenset()), refund_of=gives_back)
-    there = open_refund(view, known)
+    there, leg = open_refund(view, known), delivery.leg_of(known.terms, known.role)
     return After(
         stand(view, known),
         there.id if there else "",
         there.status if there else None,
         gives_back,
         when(minute * limits.MINUTE_MS) if minute is not None else "",
+        is_barred=leg is not None and barring(view, known, leg) is not None,
     )
 
 
@@ -173,7 +192,7 @@ def advance(tx: Tx, neighbour: Neighbour) -> set[bytes]:
 
 def note_end(tx: Tx, ended: Trade) -> None:
     """Note what the end of a trade means for the delivery of its goods, or of the goods that it
-    gives back."""
+    gives back: a dispute of these is over."""
     settled = ended.status is Status.SETTLED
     if ended.terms.refund_of is not None:
         original = trades.by_subject(tx, ended.terms.refund_of)
@@ -181,20 +200,21 @@ def note_end(tx: Tx, ended: Trade) -> None:
         if settled and leg and leg.goods.asset in delivery.returned(ended.terms):
             trades.keep(tx, original.subject, deliver_minute=None)
         trades.keep(tx, original.subject, changed_ms=tx.stamp_ms)
+        follow(tx, trades.by_subject(tx, original.subject))
     elif settled and delivery.leg_of(ended.terms, ended.role):
         minute = tx.minute + limits.UNDISPUTED_S_MAX * 1000 // limits.MINUTE_MS
         trades.keep(tx, ended.subject, deliver_minute=minute)
 
 
 def expire(tx: Tx) -> int:
-    """Count as delivered what came long enough ago, undisputed; return how much. What cannot be yet
-    is looked at again a day later."""
+    """Count as delivered what came long enough ago, undisputed; return how much. What cannot be
+    yet, such as what is being refunded, is looked at again a day later."""
     count = 0
     for subject in deliveries.due(tx, tx.minute):
         known = trades.by_subject(tx, subject)
         leg = delivery.leg_of(known.terms, known.role)
         assert leg is not None, "nothing comes of this trade"
-        if refund_of(tx, known, leg) is None and _reverse(tx, known, leg):
+        if barring(tx, known, leg) is None and _reverse(tx, known, leg):
             follow(tx, known)
             count += 1
         else:

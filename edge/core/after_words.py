@@ -12,13 +12,15 @@ from edge.core.trade import CARRIED_OUT, Role, Status, Terms
 class After(msgspec.Struct, frozen=True):
     """What is known of a trade beside its own row. `refund`: the id of the trade that gives it
     back, or is to, and how that stands; `refund_of`: the id of the one that it gives back itself.
-    `deliver_by`: when the goods that came count as delivered, as the reader sees times."""
+    `deliver_by`: when the goods that came count as delivered, as the reader sees times.
+    `is_barred`: they cannot be said to have come, as this side refunds them, or proposes to."""
 
     stand: Stand
     refund: str = ""
     refund_status: Status | None = None
     refund_of: str = ""
     deliver_by: str = ""
+    is_barred: bool = False
 
 
 _DELIVERED: Final = "Delivered: {goods}."
@@ -28,10 +30,12 @@ _AWAITED: Final = (
     "itself."
 )
 _PUT_OFF: Final = "{You} can say that {goods} came, or dispute it."
+_BARRED: Final = "It cannot be said that {goods} came while a refund is proposed or under way."
 _DISPUTED: Final = (
     "By {your} word {goods} did not come as agreed. {You} can still say that it came after all, "
     "and both sides can agree on a refund."
 )
+_DISPUTED_AND_BARRED: Final = "By {your} word {goods} did not come as agreed."
 _THEY_WAIT: Final = "{Them} has not said yet that {goods} came."
 _THEY_DISPUTE: Final = (
     "{Them} disputes that {goods} came as agreed. That ends when {them} says that it came after "
@@ -78,7 +82,10 @@ def _template(leg: Leg, role: Role, known: After) -> str:
     if known.refund_status is Status.SETTLED:
         return _GIVEN_BACK
     if asset in known.stand.disputed:
-        return _DISPUTED if is_mine else _THEY_DISPUTE
+        mine = _DISPUTED_AND_BARRED if known.is_barred else _DISPUTED
+        return mine if is_mine else _THEY_DISPUTE
     if not is_mine:
         return _THEY_WAIT
+    if known.is_barred:
+        return _BARRED
     return _AWAITED if known.deliver_by else _PUT_OFF

@@ -63,13 +63,21 @@ def entries(terms: Terms, leg: Leg, role: Role) -> list[Entry]:
     return [Entry(other, leg.goods.asset, amount), Entry(ISSUANCE, leg.goods.asset, -amount)]
 
 
-def stand(terms: Terms, role: Role, ours: Iterable[Word], theirs: Iterable[Word]) -> Stand:
-    """Return what both logs say of a settled trade. Only a receiver's dispute counts."""
+def stand(
+    terms: Terms,
+    role: Role,
+    ours: Iterable[Word],
+    theirs: Iterable[Word],
+    given_back: Collection[str] = (),
+) -> Stand:
+    """Return what both logs say of a settled trade. Only a receiver's dispute counts, and only of
+    goods that no settled refund has given back."""
     own, other = list(ours), list(theirs)
     disputed = [
         leg.goods.asset
         for leg in legs(terms)
         if leg.goods.asset in said(own if leg.receiver == role else other, "disputed")
+        and leg.goods.asset not in given_back
     ]
     return Stand(said(own, "delivered"), frozenset(disputed))
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from edge.core import canonical, council, receipt, records, trade
+from edge.core import canonical, council, note, receipt, records, trade
 from edge.core.council import Proposal, Subject, Vote
 from edge.core.receipt import Evidence
 from edge.errors import BadProof, BadSignature, InvalidInput, Malformed, PeerError, TooLarge
@@ -80,17 +80,29 @@ def is_list(file: bytes) -> bool:
 
 
 def verify_list(file: bytes) -> list[Finding]:
-    """Return what all proofs of a file prove. Raises InvalidInput, or BadProof at the first that
-    does not hold."""
+    """Return what all proofs of a file prove; it may have none. Raises InvalidInput, or BadProof at
+    the first that does not hold."""
     if len(file) > LIST_MAX * BYTES_MAX:
         raise InvalidInput("the file is longer than any list of proofs")
     try:
         found = [decode(bytes(each)) for each in _list_decoder.decode(file)[: LIST_MAX + 1]]
     except (*canonical.UNREADABLE, PeerError) as error:
         raise InvalidInput(f"not a list of proofs of misbehaviour: {str(error)[:200]}") from None
-    if not 0 < len(found) <= LIST_MAX:
-        raise InvalidInput(f"a file has 1 to {LIST_MAX} proofs, not {len(found)}")
+    if len(found) > LIST_MAX:
+        raise InvalidInput(f"a file has at most {LIST_MAX} proofs, and this one more")
     return [verify(each) for each in found]
+
+
+def check_keys(found: Sequence[Finding], keys: Sequence[note.VerifierKey]) -> None:
+    """Raise BadProof unless the key of each village that is proven to have broken the rules is
+    among these. Anybody can make up proofs of villages with keys of his own."""
+    given = {(key.name, key.public) for key in keys}
+    for each in found:
+        if (each.village, each.key) in given:
+            continue
+        if any(key.name == each.village for key in keys):
+            raise BadProof(f"a proof is not of the {each.village} of that key: it has another")
+        raise BadProof(f"the key of {each.village} is not given: add it with --log")
 
 
 def of_words(

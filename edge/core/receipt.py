@@ -64,6 +64,20 @@ def verify(receipt: Receipt) -> trade.Terms:
         raise BadProof(f"the receipt does not hold: {error.detail}") from None
 
 
+def check_keys(terms: trade.Terms, keys: Sequence[note.VerifierKey]) -> None:
+    """Raise BadProof unless the keys are those that their villages have in the terms, and both
+    parties' are among them. Anybody can make a receipt that holds, with keys of his own."""
+    seats = {seat.village: seat.key for seat in terms.seats}
+    for key in keys:
+        if key.name not in seats:
+            raise BadProof(f"{key.name} has no part in this trade")
+        if seats[key.name] != key.public:
+            raise BadProof(f"this receipt is not of the {key.name} of that key: it has another")
+    for village in (terms.from_village, terms.to_village):
+        if all(key.name != village for key in keys):
+            raise BadProof(f"the key of {village}, a party, is not given: add it with --log")
+
+
 def verify_evidence(evidence: Evidence, seats: Sequence[council.Seat]) -> bytes:
     """Return the record if it is *proven*: in a tree that its village signed and a quorum of the
     seats, the village itself counted, cosigned. Raises BadProof, Malformed or BadSignature."""

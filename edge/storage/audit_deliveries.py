@@ -6,7 +6,7 @@ That goods are delivered or refunded, never both, is checked as the own log is r
 
 from edge.core import delivery, limits, records
 from edge.core.replay import Delivery, difference
-from edge.core.trade import CARRIED_OUT, Status
+from edge.core.trade import CARRIED_OUT
 from edge.storage import deliveries, logs, set_back, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
@@ -39,11 +39,13 @@ def check(view: View, known: Trade, their_log: int) -> None:
         raise _fault(known, "which trade it gives back", terms.refund_of, refund_of)
     ours = deliveries.words(view, known.subject, OWN_LOG)
     theirs = deliveries.words(view, known.subject, their_log)
-    so_far = delivery.stand(terms, known.role, ours, theirs)
+    back = trades.given_back(view, known.subject)
+    so_far = delivery.stand(terms, known.role, ours, theirs, back)
     if known.status in CARRIED_OUT:
         heard = delivery.status(terms, so_far)
-        before = delivery.status(terms, delivery.stand(terms, known.role, ours, ()))
-        if known.status is not heard and not (known.heard and known.status is before):
+        unheard = ((ours, (), back), (ours, theirs))
+        before = {delivery.status(terms, delivery.stand(terms, known.role, *of)) for of in unheard}
+        if known.status is not heard and not (known.heard and known.status in before):
             raise _fault(known, "its status", heard, known.status)
         _check_mirror(view, known, so_far.delivered, delivery.said(theirs, "delivered"))
     _check_day(view, known, so_far)
@@ -87,10 +89,7 @@ def _settled_minute(view: View, known: Trade) -> int:
 
 
 def _is_refunded(view: View, known: Trade, asset: str) -> bool:
-    return any(
-        each.status is Status.SETTLED and asset in delivery.returned(each.terms)
-        for each in trades.refunds(view, known.subject)
-    )
+    return asset in trades.given_back(view, known.subject)
 
 
 def _check_written(view: View, known: Trade) -> None:

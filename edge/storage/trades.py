@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from edge.core import canonical, council, limits, names, trade
+from edge.core import canonical, council, delivery, limits, names, trade
 from edge.core.receipt import Evidence
 from edge.core.trade import Event, Facts, Role, Statement, Status
 from edge.errors import Conflict, InvalidInput, UnknownTrade
@@ -221,6 +221,12 @@ def refunds(view: View, subject: bytes) -> list[Trade]:
     """Return the trades that give a trade back, or were to, oldest first."""
     rows = view.all(f"{_COLUMNS} WHERE refund_of = ? ORDER BY created_ms, subject", subject)
     return [_trade(row) for row in rows]
+
+
+def given_back(view: View, subject: bytes) -> frozenset[str]:
+    """Return the codes of the goods of a trade that settled refunds have given back here."""
+    done = (each.terms for each in refunds(view, subject) if each.status is Status.SETTLED)
+    return frozenset(asset for terms in done for asset in delivery.returned(terms))
 
 
 # Such a trade moves by what its council says, and is spoken of there.

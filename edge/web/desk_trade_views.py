@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from edge import abandon, standing, trade_delivery
-from edge.core import delivery, limits, names, records, words
+from edge.core import after_words, delivery, limits, names, records, words
 from edge.core.names import amount_text
 from edge.core.trade import ENDED, Role, Status, id_of
 from edge.errors import InvalidInput
@@ -200,7 +200,24 @@ def in_full(view: View, found: Swap | Opened) -> TradePage:
 def own(view: View, found: Trade) -> TradeRow:
     """Return a trade with another village, ended or not."""
     terms, stands = found.terms, standing.of(view, found)
-    badge, tone = views.BADGES[found.role, found.status]
+    beside = trade_delivery.after(view, found, lambda ms: views.local_time(ms).text)
+    badge, tone = views.badge_of(found, beside)
+    me, them = found.from_user, found.to_user
+    if found.role == "to":
+        me, them = them, me
+    came = after_words.after(found.role, found.status, terms, beside, me, them, yours=False)
+    said = words.describe(
+        found.role,
+        found.status,
+        terms,
+        found.from_user,
+        found.to_user,
+        found.reason,
+        deadline=views.local_time(terms.deadline_minute * limits.MINUTE_MS).text,
+        yours=False,
+        told=found.told,
+        addressed=found.addressed,
+    )
     ended, is_disputed = found.status in ENDED, found.status is Status.DISPUTED
     if found.status is Status.PENDING:
         badge, tone = "Waiting for an answer", "wait"
@@ -212,18 +229,7 @@ def own(view: View, found: Trade) -> TradeRow:
         gives=words.quantity_text(terms.offer),
         taker=f"{found.to_user or 'a member'} of {terms.to_village}",
         gets=words.quantity_text(terms.request),
-        sentence=words.describe(
-            found.role,
-            found.status,
-            terms,
-            found.from_user,
-            found.to_user,
-            found.reason,
-            deadline=views.local_time(terms.deadline_minute * limits.MINUTE_MS).text,
-            yours=False,
-            told=found.told,
-            addressed=found.addressed,
-        ),
+        sentence=f"{said} {came}".strip(),
         waits_for="its two members, to agree" if is_disputed else stands.waits_for,
         since=views.local_time(found.changed_ms),
         held=_held(found),

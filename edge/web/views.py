@@ -71,8 +71,9 @@ class TradeView(msgspec.Struct, frozen=True):
     village has no `other_village`. `decided_by`: the seats of a council, if there is one.
 
     Of what comes after it: `awaited`, the goods that are to come; what a refund `gives_back` and
-    `gets_back`, and `tokens_back`, what of that is AT; `refund` and `refund_of`, the ids of trades;
-    `deliver_ms`, when what is awaited counts as delivered."""
+    `gets_back`, and `tokens_back`, what of that is AT; `refund` and `refund_of`, the ids of trades,
+    and whether it `is_given_back`, its refund settled; `deliver_ms`, when what is awaited counts as
+    delivered."""
 
     id: str
     path: str
@@ -100,6 +101,7 @@ class TradeView(msgspec.Struct, frozen=True):
     tokens_back: str = ""
     refund: str = ""
     refund_of: str = ""
+    is_given_back: bool = False
     disputes: tuple[Written, ...] = ()
     deliver_ms: int = 0
 
@@ -198,7 +200,6 @@ def own_trade(view: View, member: Member, id_: str) -> Trade:
 def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     neighbour = neighbours.find(view, found.neighbour)
     role, terms = found.role, found.terms
-    badge, tone = BADGES[role, found.status]
     gives, gets = (terms.offer, terms.request) if role == "from" else (terms.request, terms.offer)
     fee = terms.from_fee if role == "from" else terms.to_fee
     deadline = local_time(terms.deadline_minute * limits.MINUTE_MS)
@@ -206,6 +207,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     if role == "to":
         me, them = them, me
     beside = trade_delivery.after(view, found, lambda ms: local_time(ms).text)
+    badge, tone = badge_of(found, beside)
     came = after_words.after(role, found.status, terms, beside, me, them, yours=True)
     later = trade_delivery.steps(view, found)
     leg = delivery.leg_of(terms, role)
@@ -256,9 +258,17 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
         tokens_back=tokens,
         refund=beside.refund,
         refund_of=beside.refund_of,
+        is_given_back=beside.refund_status is Status.SETTLED,
         disputes=_written(view, found, them),
         deliver_ms=(found.deliver_minute or 0) * limits.MINUTE_MS,
     )
+
+
+def badge_of(found: Trade, beside: after_words.After) -> tuple[str, str]:
+    """Return in a word or two how a trade with another village stands, and its colour."""
+    if found.status is Status.SETTLED and beside.refund_status is Status.SETTLED:
+        return "Given back", "done"
+    return BADGES[found.role, found.status]
 
 
 def _joined(*sentences: str) -> str:

@@ -5,7 +5,8 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,3 +155,20 @@ async def befriend(inviter: RealBox, joiner: RealBox) -> None:
 
 async def _true(value: bool) -> bool:
     return value
+
+
+async def neighbouring(home: Path, names: Sequence[str]) -> AsyncIterator[list[RealBox]]:
+    """Start boxes that all are neighbours; Alice of the first has AT, Bob of the second panels."""
+    made = [RealBox(home, name) for name in names]
+    try:
+        await asyncio.gather(*(box.start() for box in made))
+        await made[0].ask(control.MemberAdd("Alice", "2468"))
+        await made[0].ask(control.Issue("Alice", "500"))
+        await made[1].ask(control.MemberAdd("Bob", "2468"))
+        await made[1].ask(control.Declare("Bob", "Solar Panel", "9"))
+        for one, other in combinations(made, 2):
+            await befriend(one, other)
+        yield made
+    finally:
+        for box in made:
+            box.end()

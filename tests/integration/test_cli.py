@@ -991,7 +991,7 @@ def test_verify_takes_a_good_receipt_anywhere(receipt: Path, tmp_path: Path) -> 
     shown = answer("verify", tmp_path / "copy")
     assert shown.keys() == {
         *("outcome", "id", "trade_id", "from_village", "to_village", "offer", "request"),
-        *("subject", "signed_by", "logs"),
+        *("subject", "signed_by", "logs", "keys", "keys_checked"),
     }
     for each in shown["logs"]:
         [(witness, second)] = each["cosigned"].items()
@@ -1004,6 +1004,36 @@ def test_verify_takes_a_good_receipt_anywhere(receipt: Path, tmp_path: Path) -> 
         "1 SOLAR-PANEL",
     )
     assert sorted(shown["signed_by"]) == [CALIFORNIA, MISSOURI]
+
+
+def test_verify_tells_whose_keys_signed_a_receipt(pair: Pair, receipt: Path) -> None:
+    """Without the villages' keys a receipt is as good as anybody's: it says so."""
+    boxes = (pair.proposer.folder, pair.acceptor.folder)
+    keys = [str(answer("status", "--dir", folder)["verifier_key"]) for folder in boxes]
+    done, shown = quick("verify", receipt), answer("verify", receipt)
+    assert "The keys were not checked" in done.out and "--log KEY" in done.out
+    assert shown["keys"] == dict(zip((MISSOURI, CALIFORNIA), keys, strict=True))
+    assert shown["keys_checked"] == []
+    given = [each for key in keys for each in ("--log", key)]
+    done, shown = quick("verify", receipt, *given), answer("verify", receipt, *given)
+    assert done.code == 0 and "not checked" not in done.out
+    assert all(f"  key       {key}  (as given)\n" in done.out for key in keys)
+    assert set(shown["keys_checked"]) == {MISSOURI, CALIFORNIA}
+    assert_refused(quick("verify", receipt, *given[:2]), 1, f"the key of {CALIFORNIA}")
+    forged = note.VerifierKey(CALIFORNIA, note.ED25519, note.VerifierKey.from_text(keys[0]).public)
+    done = quick("verify", receipt, *given[:2], "--log", forged.to_text())
+    assert_refused(done, 1, f"not of the {CALIFORNIA} of that key")
+
+
+def test_a_village_without_proofs_says_so_in_words(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "proofs.json"
+    done = quick("export", "misbehaviour", "--dir", home, "--output", path)
+    assert (done.code, done.out) == (0, f"Wrote {path}.\n") and path.read_text() == "[]\n"
+    assert "No village is known here to have broken the rules of councils." in done.err
+    assert quick("export", "misbehaviour", "--dir", home).out == "[]\n"
+    said = "There are no proofs in it: it accuses nobody.\n"
+    assert quick("verify", path) == Done(0, said, "")
+    assert answer("verify", path) == []
 
 
 def test_verify_refuses_every_other_receipt(receipt: Path, tmp_path: Path) -> None:
@@ -1036,7 +1066,7 @@ def test_verify_refuses_every_other_receipt(receipt: Path, tmp_path: Path) -> No
         assert_refused(done, done.code)
     for end in (0, 1, len(whole) // 2, len(whole) - 2):
         assert_refused(verified(whole[:end]), 2, "not a receipt")
-    for content in (b"\x00\xff\x7fELF" * 99, b"null", b"[]", b"{}", b"[" * 100_000):
+    for content in (b"\x00\xff\x7fELF" * 99, b"null", b"[1]", b"{}", b"[" * 100_000):
         assert_refused(verified(content), 2)
     assert_refused(verified(whole + b" " * 300_000), 2, "over")
     assert_refused(quick("verify", tmp_path), 2, str(tmp_path))

@@ -6,7 +6,6 @@ import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
-from itertools import combinations
 from pathlib import Path
 from typing import Final
 
@@ -14,26 +13,15 @@ import pytest
 
 from edge import app, control
 from edge.errors import Unreachable
-from tests.integration.boxes import RealBox, befriend, until, village_edge
+from tests.integration.boxes import RealBox, neighbouring, until, village_edge
 
 NAMES: Final = ("ose-a-001", "ose-b-001", "ose-c-001", "ose-d-001")
 
 
 @pytest.fixture
 async def boxes(tmp_path: Path) -> AsyncIterator[list[RealBox]]:
-    made = [RealBox(tmp_path, name) for name in NAMES]
-    try:
-        await asyncio.gather(*(box.start() for box in made))
-        await made[0].ask(control.MemberAdd("Alice", "2468"))
-        await made[0].ask(control.Issue("Alice", "500"))
-        await made[1].ask(control.MemberAdd("Bob", "2468"))
-        await made[1].ask(control.Declare("Bob", "Solar Panel", "9"))
-        for one, other in combinations(made, 2):
-            await befriend(one, other)
+    async for made in neighbouring(tmp_path, NAMES):
         yield made
-    finally:
-        for box in made:
-            box.end()
 
 
 async def propose(boxes: list[RealBox]) -> str:

@@ -112,6 +112,7 @@ async def test_delivered_disputed_and_refunded(boxes: Boxes) -> None:
     await stand(boxes, made["id"], "SETTLED")
     for box in boxes:
         original = await box.trade(cracked)
+        assert original["status"] == "SETTLED", "the dispute is over"
         assert original["refund"] == made["id"]
         assert f"It was refunded: trade {made['id']}." in original["message"]
     with pytest.raises(WrongState, match="it is refunded by trade"):

@@ -429,6 +429,33 @@ async def test_what_is_disputed(two: Two, alice: Browser, sam: Browser) -> None:
     assert f"Alice of {MISSOURI} since" in text_of(sam.text)
     assert "<cracked>" not in sam.text
 
+    def give_back(tx: Tx) -> Trade:
+        bob = members.named(tx, "Bob")
+        proposal = trade_delivery.refund(tx, bob, trades.by_subject(tx, made.subject))
+        return trade_escrow.propose(tx, bob, proposal)
+
+    back = await two.b.store.write(give_back)
+    two.b.client.kick(MISSOURI)
+
+    async def proposed() -> bool:
+        return await two.a.store.read(lambda view: trades.find(view, back.subject)) is not None
+
+    await until(proposed, "the refund has come")
+    await accept(two.a, back, "Alice")
+    two.a.client.kick(two.b.village)
+    for box, who in ((two.a, alice), (two.b, sam)):
+
+        async def is_over(box: WebBox = box) -> bool:
+            return (await at(box, back)).status is Status.SETTLED
+
+        await until(is_over, "it is given back")
+        assert "None." in text_of(await who.get("/desk/trades?show=disputed"))
+        seen = text_of(await who.get(f"/desk/trades/{made.id}"))
+        assert "Given back" in seen and f"It was refunded: trade {back.id}." in seen
+        assert "Disputed" not in seen and "Given back" in text_of(
+            await who.get("/desk/trades?show=ended")
+        )
+
 
 async def test_an_undecided_one_can_be_tried_again(four: list[WebBox], browser: Open) -> None:
     a, b, c, _ = four

@@ -133,6 +133,7 @@ def test_what_verify_refuses(file: Path, key: str, tmp_path: Path) -> None:
     """Each names what is wrong; 2 for what is no proof or no key, 1 for a proof that fails."""
     witness = vkey(OHIO)
     assert_refused(quick("verify", file), 2, "--log")
+    assert_refused(quick("verify", file, "--log", key, "--log", key), 2, "one village's")
     for no_key in ("", "x", key + "x", key.replace("+", "-"), key[:-4] + "AAA="):
         assert_refused(quick("verify", file, f"--log={no_key}"), 2)
         assert_refused(quick("verify", file, "--log", key, f"--witness={no_key}"), 2)
@@ -184,7 +185,8 @@ def test_a_cosignature_from_the_future_is_shown_as_it_is(
 def test_flags_of_a_proof_are_for_proofs(tmp_path: Path, key: str) -> None:
     path = tmp_path / "receipt"
     path.write_text("{}")
-    assert_refused(quick("verify", path, "--log", key), 2, "--log")
+    assert_refused(quick("verify", path, "--witness", key), 2, "--witness")
+    assert_refused(quick("verify", path, "--record", path), 2, "--record")
 
 
 @given(st.data())

@@ -1,9 +1,7 @@
 """Real boxes: one is restored from an old backup and catches up with itself."""
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +10,7 @@ import pytest
 from edge import control
 from edge.errors import SetBack
 from edge.taking_back import STAND_IN
-from tests.integration.boxes import RealBox, befriend, until, village_edge
+from tests.integration.boxes import RealBox, neighbouring, until, village_edge
 
 NAMES: Final = ("ose-a-001", "ose-b-001", "ose-c-001", "ose-d-001")
 Boxes = list[RealBox]
@@ -20,30 +18,14 @@ Boxes = list[RealBox]
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Boxes]:
-    async for made in _boxes(tmp_path, NAMES[:2]):
+    async for made in neighbouring(tmp_path, NAMES[:2]):
         yield made
 
 
 @pytest.fixture
 async def four(tmp_path: Path) -> AsyncIterator[Boxes]:
-    async for made in _boxes(tmp_path, NAMES):
+    async for made in neighbouring(tmp_path, NAMES):
         yield made
-
-
-async def _boxes(home: Path, names: tuple[str, ...]) -> AsyncIterator[Boxes]:
-    made = [RealBox(home, name) for name in names]
-    try:
-        await asyncio.gather(*(box.start() for box in made))
-        await made[0].ask(control.MemberAdd("Alice", "2468"))
-        await made[0].ask(control.Issue("Alice", "500"))
-        await made[1].ask(control.MemberAdd("Bob", "2468"))
-        await made[1].ask(control.Declare("Bob", "Solar Panel", "9"))
-        for one, other in combinations(made, 2):
-            await befriend(one, other)
-        yield made
-    finally:
-        for box in made:
-            box.end()
 
 
 async def trade(boxes: Boxes) -> str:

@@ -49,7 +49,11 @@ async def test_it_has_come(two: Two) -> None:
     assert "It has come: 1 Solar Panel" in seen and "cannot be disputed or refunded" in seen
     assert "Alice has not said yet that 1 Solar Panel came." in text_of(await two.bob.get(path))
     assert f'action="{path}/delivered"' not in await two.bob.get(path)
-    assert "It has come" in text_of(await two.alice.get()), "on the first page, too"
+    first = text_of(await two.alice.get())
+    assert "Has it come? 1 Solar Panel" in first and "It has come" not in first
+    assert f'action="{path}/delivered"' not in two.alice.text, "it is said where the hint stands"
+    assert f'class="button" href="{path}"' in two.alice.text
+    await two.alice.get(path)
     said = text_of(await two.alice.send(f"{path}/delivered"))
     assert two.alice.url.path == path
     assert "Delivered: 1 Solar Panel." in said and "It has come" not in said
@@ -102,7 +106,29 @@ async def test_it_is_given_back(two: Two) -> None:
     for who in (two.alice, two.bob):
         seen = await sees(who, path, "Not delivered, and given back: 1 Solar Panel.")
         assert f"Given back by trade {back[-16:]}" in seen
+        assert 'class="badge done">Given back<' in who.text
         assert not re.search(r"action=\"[^\"]*/(delivered|dispute|refund)\"", who.text)
+
+
+async def test_who_proposes_a_refund_does_not_say_that_it_has_come(two: Two) -> None:
+    path = await settled(two)
+    await two.alice.get(path)
+    token = two.alice.hidden(f"{path}/delivered")
+    await two.alice.send(f"{path}/refund")
+    back = two.alice.url.path
+    seen = text_of(await two.alice.get(path))
+    assert "It cannot be said that 1 Solar Panel came while a refund is proposed" in seen
+    assert f"Refund trade {back[-16:]}" in seen and "Given back by" not in seen
+    assert f'action="{path}/delivered"' not in two.alice.text
+    await two.alice.post(f"{path}/delivered", {name: token[name] for name in ("csrf", "form")})
+    assert two.alice.status == 409
+    assert f"A refund of it is proposed: withdraw trade {back[-16:]} first" in text_of(
+        two.alice.text
+    )
+    await two.alice.get(back)
+    await two.alice.send(f"{back}/cancel")
+    await two.alice.get(path)
+    assert "Delivered: 1 Solar Panel." in text_of(await two.alice.send(f"{path}/delivered"))
 
 
 async def test_a_part_of_the_at_is_given_back(two: Two) -> None:

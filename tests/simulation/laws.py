@@ -401,6 +401,11 @@ class Laws:
         goods = set() if terms["refund_of"] else _goods(terms)
         left = goods - book.delivered[subject]
         disputed = set(book.disputed[subject])
+        back = set[str]()
+        for (terms_bytes,) in village.conn.execute(
+            "SELECT terms FROM trade WHERE refund_of = ? AND status = 'SETTLED'", (subject,)
+        ):
+            back |= _goods(terms_of(terms_bytes))
         for (asset,) in village.conn.execute(
             "SELECT asset FROM delivery WHERE subject = ? AND log > 0 AND kind = 'disputed'",
             (subject,),
@@ -408,7 +413,7 @@ class Laws:
             disputed.add(asset)
         if goods and not left:
             return "DELIVERED"
-        return "DISPUTED" if left & disputed else "SETTLED"
+        return "DISPUTED" if (left - back) & disputed else "SETTLED"
 
     def _stock(self, village: Village) -> None:
         """What is left of a listing is what was listed but for what bound trades move."""

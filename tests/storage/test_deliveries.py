@@ -271,7 +271,7 @@ def test_a_refund_is_a_trade_the_other_way_round(
     subject = settled(a, b, fee=100)
     made = refund(two[who], name, subject)
     assert made.terms.refund_of == subject and not made.terms.from_fee
-    assert steps(two[who], subject) == (("delivered", "dispute") if who == 0 else ())
+    assert steps(two[who], subject) == (("dispute",) if who == 0 else ())
     with pytest.raises(WrongState, match="there is a refund of it"):
         refund(two[who], name, subject)
     sync(a, b)
@@ -321,18 +321,75 @@ def test_a_refunds_hold_excludes_delivered_until_it_is_released(
 
 
 def test_delivered_excludes_the_refund_that_crosses_it(two: tuple[Village, Village]) -> None:
-    """The giver holds for a refund that the receiver proposed, who says meanwhile that the goods
-    came: no-hold, and the giver reverses once its hold is released."""
+    """The giver holds for a refund that the receiver proposed, who withdraws it meanwhile and says
+    that the goods came: no-hold, and the giver reverses once its hold is released."""
     a, b = two
     subject = settled(a, b)
     made = refund(a, "Alice", subject)
     sync(a, b)
+    answer(a, "Alice", made.subject, trade_escrow.cancel)
     deliver(a, "Alice", subject)
     answer(b, "Bob", made.subject, trade_escrow.accept)
     assert say(a, b), "B hears of the delivery while it is bound by the refund"
     sync(a, b)
     assert status(b, made.subject) is Status.ABORTED and status(a, made.subject) is Status.CANCELLED
     assert status(a, subject) is status(b, subject) is Status.DELIVERED
+    assert clearing(a, b, "SOLAR-PANEL") == (0, 0)
+    audited(a, b)
+
+
+def test_while_its_own_refund_is_proposed_nothing_is_delivered(
+    two: tuple[Village, Village],
+) -> None:
+    a, b = two
+    subject = settled(a, b)
+    made = refund(a, "Alice", subject)
+    with pytest.raises(WrongState, match=f"withdraw trade {made.id} first"):
+        deliver(a, "Alice", subject)
+    assert steps(a, subject) == ("dispute",)
+    assert status(a, subject) is Status.SETTLED
+    answer(a, "Alice", made.subject, trade_escrow.cancel)
+    assert steps(a, subject) == ("delivered", "dispute", "refund")
+    deliver(a, "Alice", subject)
+    sync(a, b)
+    assert status(a, subject) is status(b, subject) is Status.DELIVERED
+    audited(a, b)
+
+
+def test_what_the_giver_alone_proposes_hinders_no_delivery(two: tuple[Village, Village]) -> None:
+    a, b = two
+    subject = settled(a, b)
+    made = refund(b, "Bob", subject)
+    sync(a, b)
+    assert steps(a, subject) == ("delivered", "dispute")
+    deliver(a, "Alice", subject)
+    with pytest.raises(WrongState, match="it has been delivered"):
+        answer(a, "Alice", made.subject, trade_escrow.accept)
+    sync(a, b)
+    assert status(b, subject) is Status.DELIVERED
+    answer(b, "Bob", made.subject, trade_escrow.cancel)
+    audited(a, b)
+
+
+def test_nothing_counts_as_delivered_while_its_own_refund_is_proposed(
+    two: tuple[Village, Village],
+) -> None:
+    """Neither by the clock: only once the proposal has run out, with the next look a day later."""
+    a, b = two
+    subject = settled(a, b)
+    a.now_ms = b.now_ms = a.now_ms + DAYS_30_MS - 60 * limits.MINUTE_MS
+    made = refund(a, "Alice", subject)
+    a.now_ms += 61 * limits.MINUTE_MS
+    a.write(trade_escrow.expire)
+    assert status(a, subject) is Status.SETTLED and status(a, made.subject) is Status.PENDING
+    audited(a)
+    a.now_ms += limits.DAY_MS + limits.MINUTE_MS
+    a.write(trade_escrow.expire)
+    assert status(a, made.subject) is Status.EXPIRED
+    assert status(a, subject) is Status.DELIVERED
+    b.now_ms = a.now_ms
+    sync(a, b)
+    assert status(b, subject) is Status.DELIVERED
     assert clearing(a, b, "SOLAR-PANEL") == (0, 0)
     audited(a, b)
 
@@ -444,6 +501,85 @@ def test_a_dispute_is_in_the_log_and_what_is_written_beside_it(
         assert deliveries.written(village.view, subject) == {a.name: ""}
         assert not deliveries.untold(village.view, two[village is a].name)
         assert status(village, subject) is Status.DELIVERED
+    audited(a, b)
+
+
+@pytest.mark.parametrize(("who", "name"), [(0, "Alice"), (1, "Bob")])
+def test_a_dispute_is_over_once_it_is_refunded(
+    two: tuple[Village, Village], who: int, name: str
+) -> None:
+    a, b = two
+    subject = settled(a, b)
+    dispute(a, "Alice", subject)
+    sync(a, b)
+    made = refund(two[who], name, subject)
+    sync(a, b)
+    assert status(a, subject) is status(b, subject) is Status.DISPUTED
+    answer(two[1 - who], ("Bob", "Alice")[who], made.subject, trade_escrow.accept)
+    sync(a, b)
+    for village in two:
+        assert status(village, subject) is Status.SETTLED
+        assert status(village, made.subject) is Status.SETTLED
+        assert trades.count(village.view, Status.DISPUTED) == 0
+    audited(a, b)
+    for conn in tampered(a):
+        conn.execute("UPDATE trade SET status = 'DISPUTED' WHERE subject = ?", (subject,))
+        assert "its status: expected SETTLED" in found_in(conn)
+
+
+def test_a_refund_that_comes_to_nothing_leaves_the_dispute(two: tuple[Village, Village]) -> None:
+    a, b = two
+    subject = settled(a, b)
+    dispute(a, "Alice", subject)
+    made = refund(a, "Alice", subject)
+    sync(a, b)
+    answer(b, "Bob", made.subject, trade_escrow.reject)
+    sync(a, b)
+    assert status(a, subject) is status(b, subject) is Status.DISPUTED
+    assert deliver(a, "Alice", subject).status is Status.DELIVERED
+    audited(a)
+
+
+def test_of_goods_for_goods_the_other_dispute_stays(two: tuple[Village, Village]) -> None:
+    """A refund that two members agree on of one of the goods."""
+    a, b = two
+    subject = settled(a, b, *BARTER)
+    dispute(a, "Alice", subject)
+    dispute(b, "Bob", subject)
+    sync(a, b)
+    back = Proposal(b.name, "Bob", ("Solar Panel", "2"), None, refund_of=subject)
+    made = a.write(lambda tx: trade_escrow.propose(tx, members.named(tx, "Alice"), back))
+    sync(a, b)
+    answer(b, "Bob", made.subject, trade_escrow.accept)
+    sync(a, b)
+    assert status(a, made.subject) is Status.SETTLED
+    assert status(a, subject) is status(b, subject) is Status.DISPUTED
+    audited(a, b)
+    assert deliver(b, "Bob", subject).status is Status.SETTLED
+    sync(a, b)
+    assert status(a, subject) is Status.SETTLED
+    audited(a, b)
+
+
+def test_a_dispute_of_before_that_was_refunded_is_over_with_the_next_exchange(
+    two: tuple[Village, Village],
+) -> None:
+    a, b = two
+    subject = settled(a, b)
+    dispute(a, "Alice", subject)
+    made = refund(a, "Alice", subject)
+    sync(a, b)
+    answer(b, "Bob", made.subject, trade_escrow.accept)
+    sync(a, b)
+    for village in two:
+        village.conn.execute("UPDATE trade SET status = 'DISPUTED' WHERE subject = ?", (subject,))
+        village.conn.execute("PRAGMA user_version = 8")
+        database.migrate(village.conn)
+    audited(a, b)
+    propose(a, b)
+    sync(a, b)
+    for village in two:
+        assert status(village, subject) is Status.SETTLED
     audited(a, b)
 
 

@@ -66,6 +66,17 @@ def test_goods_for_goods_are_told_each() -> None:
     )
 
 
+def test_while_a_refund_bars_it_nobody_is_told_to_say_that_it_came() -> None:
+    barred = "It cannot be said that 1 Solar Panel came while a refund is proposed or under way."
+    found = said(
+        "from", deliver_by=DAY, is_barred=True, refund="abcd", refund_status=Status.PENDING
+    )
+    assert found == f"{barred} A refund is proposed: trade abcd."
+    assert said("from", disputed=(PANELS,), is_barred=True) == (
+        "By your word 1 Solar Panel did not come as agreed."
+    )
+
+
 def test_refunds_are_named() -> None:
     assert said("to", refund="abcd", refund_status=Status.PENDING).endswith(
         " A refund is proposed: trade abcd."

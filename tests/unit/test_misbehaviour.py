@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge.core import checkpoint, council, misbehaviour, records, trade
+from edge.core import checkpoint, council, misbehaviour, note, records, trade
 from edge.core.council import Certificate, Proposal, Step, Value, Vote
 from edge.core.misbehaviour import Misbehaviour
+from edge.core.note import VerifierKey
 from edge.core.receipt import Evidence
 from edge.errors import BadProof, InvalidInput, PeerError
 from tests.unit.examples import FOUR, KEYS, MINUTE, NETWORK, TERMS, A, B, C, D, evidence
@@ -147,10 +148,26 @@ def test_a_file_of_several() -> None:
     assert [each.what for each in found] == list(PROOFS)
 
 
-@pytest.mark.parametrize("file", [b"[", b"[1]", b"[{}]", b"[" + b"\xff" * 9, b"[]" * 2, b"[]"])
+def test_keys_are_compared_with_those_that_the_proofs_are_of() -> None:
+    found = [misbehaviour.verify(each) for each in PROOFS.values()]
+    keys = [VerifierKey(each, note.ED25519, KEYS[each].public) for each in (A, B, C, D)]
+    misbehaviour.check_keys(found, keys)
+    misbehaviour.check_keys(found[:1], keys[3:])
+    with pytest.raises(BadProof, match=f"the key of {D} is not given"):
+        misbehaviour.check_keys(found, keys[:3])
+    with pytest.raises(BadProof, match=f"not of the {D} of that key"):
+        misbehaviour.check_keys(found, [*keys[:3], replace(keys[3], public=keys[0].public)])
+
+
+@pytest.mark.parametrize("file", [b"[", b"[1]", b"[{}]", b"[" + b"\xff" * 9, b"[]" * 2])
 def test_a_file_that_is_none(file: bytes) -> None:
     with pytest.raises(InvalidInput):
         misbehaviour.verify_list(file)
+
+
+def test_a_file_of_none_accuses_nobody() -> None:
+    assert misbehaviour.verify_list(misbehaviour.encode_list([])) == []
+    assert misbehaviour.verify_list(b"[]") == []
 
 
 def test_a_file_with_one_that_does_not_hold() -> None:
@@ -158,5 +175,5 @@ def test_a_file_with_one_that_does_not_hold() -> None:
     with pytest.raises(BadProof):
         misbehaviour.verify_list(misbehaviour.encode_list([misbehaviour.encode(e) for e in bad]))
     proof = misbehaviour.encode(PROOFS["two votes"])
-    with pytest.raises(InvalidInput, match="1 to 64 proofs"):
+    with pytest.raises(InvalidInput, match="at most 64 proofs"):
         misbehaviour.verify_list(misbehaviour.encode_list([proof] * 65))

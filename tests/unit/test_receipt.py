@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edge.core import canonical, checkpoint, council, note, receipt, records, trade
 from edge.core.council import Seat
+from edge.core.note import VerifierKey
 from edge.core.receipt import Evidence, Receipt
 from edge.errors import BadProof, BadSignature, InvalidInput, Malformed
 from tests.unit.examples import (
@@ -53,6 +54,28 @@ def test_a_receipt_holds(file: bytes) -> None:
     assert receipt.verify(receipt.decode(file)) == TERMS
     assert holds(file.removesuffix(b"\n"))
     assert len(file) < 8_192
+
+
+def log_key(village: str, of: str = "") -> VerifierKey:
+    return VerifierKey(village, note.ED25519, KEYS[of or village].public)
+
+
+def test_keys_are_compared_with_those_of_the_terms() -> None:
+    """A receipt that holds, made by somebody with keys of his own, is not the real villages'."""
+    four = replace(TERMS, seats=FOUR)
+    receipt.check_keys(TERMS, [log_key(A), log_key(B)])
+    receipt.check_keys(four, [log_key(D), log_key(B), log_key(A)])
+    for keys, why in (
+        ([log_key(A)], f"the key of {B}, a party, is not given"),
+        ([log_key(B)], f"the key of {A}, a party, is not given"),
+        ([log_key(A, C), log_key(B)], f"not of the {A} of that key"),
+        ([log_key(A), log_key(B), log_key(D, A)], f"not of the {D} of that key"),
+        ([log_key(A), log_key(A, B), log_key(B)], f"not of the {A} of that key"),
+    ):
+        with pytest.raises(BadProof, match=why):
+            receipt.check_keys(four, keys)
+    with pytest.raises(BadProof, match=f"{C} has no part in this trade"):
+        receipt.check_keys(TERMS, [log_key(A), log_key(B), log_key(C)])
 
 
 def test_a_receipt_names_no_person(file: bytes) -> None:

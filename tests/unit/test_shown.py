@@ -255,8 +255,14 @@ def test_a_proof() -> None:
                 "cosigned": {"ose-california-001": 1_760_000_000, "ose-ohio-001": 2**63 - 1},
             }
         ],
+        "keys": {"ose-missouri-001": "ose-missouri-001+00+AA", "ose-california-001": "c+00+AA"},
+        "keys_checked": [],
     }
     text = "\n".join(shown.proof_lines(answer))
+    assert "  key       ose-missouri-001+00+AA\n" in text and "The keys were not checked" in text
+    checked = answer | {"keys_checked": ["ose-missouri-001", "ose-california-001"]}
+    sure = "\n".join(shown.proof_lines(checked))
+    assert "  key       c+00+AA  (as given)" in sure and "not checked" not in sure
     assert "  log       ose-missouri-001, record 4 of 6\n" in text
     assert "            cosigned by ose-california-001, 2025-10-09 08:53:20 UTC\n" in text
     assert f"            cosigned by ose-ohio-001, {2**63 - 1} s after 1970" in text
@@ -267,6 +273,21 @@ def test_a_proof() -> None:
     gift = "\n".join(shown.proof_lines(answer | {"request": "0.00 AT"}))
     assert "ose-california-001 gives nothing: it is a gift\n" in gift
     assert "trade     0101010101010101, trade_id a1b2" in text
+
+
+def test_proofs_of_misbehaviour_show_whose_key_it_was() -> None:
+    answer: dict[str, object] = {
+        "village": "ose-ohio-001",
+        "key": "ab" * 32,
+        "verifier_key": "ose-ohio-001+00+AA",
+        "key_checked": False,
+        "what": "it signed two different votes",
+        "subject": "01" * 32,
+    }
+    text = "\n".join(shown.findings([answer]))
+    assert "    key       ose-ohio-001+00+AA\n" in text and "The keys were not checked" in text
+    sure = "\n".join(shown.findings([answer | {"key_checked": True}]))
+    assert "ose-ohio-001+00+AA  (as given)\n" in sure and "not checked" not in sure
 
 
 def test_small_answers() -> None:
