@@ -1,8 +1,6 @@
 """Giving up a trade, as a steward: at once while nobody here is bound by it, later only with the
 decision itself, which somebody brings as a receipt. There is no force, and no clock."""
 
-from typing import Final
-
 from edge import standing, trade_escrow
 from edge.core import names, receipt, trade
 from edge.core.receipt import Receipt
@@ -14,8 +12,6 @@ from edge.storage.deals import Deal
 from edge.storage.swaps import Swap
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
-
-BOUND: Final = frozenset({Status.ACCEPTED, Status.HELD})
 
 
 def read_evidence(file: bytes) -> Receipt:

@@ -175,6 +175,7 @@ def trade_shown(view: View, found: Trade) -> dict[str, object]:
     if found.role == "from":
         fee, me, them = terms.from_fee, them, me
     beside = trade_delivery.after(view, found, lambda ms: words.when(words.moment(ms)))
+    lacks = standing.unshown(view, found)
     message = words.describe(
         found.role,
         found.status,
@@ -185,6 +186,8 @@ def trade_shown(view: View, found: Trade) -> dict[str, object]:
         yours=False,
         told=found.told,
         addressed=found.addressed,
+        missing=lacks.villages,
+        absent_from=words.when(words.moment(lacks.absent_from_ms)),
     )
     came = after_words.after(found.role, found.status, terms, beside, me, them, yours=False)
     written = deliveries.written(view, found.subject)

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from edge import desk, trade_delivery
+from edge import desk, standing, trade_delivery
 from edge.core import after_words, delivery, limits, words
 from edge.core.accounts import MEMBER, TREASURY
 from edge.core.names import TOKEN, TOKEN_DECIMALS, amount_text, is_asset_code
@@ -208,7 +208,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     beside = trade_delivery.after(view, found, lambda ms: local_time(ms).text)
     came = after_words.after(role, found.status, terms, beside, me, them, yours=True)
     later = trade_delivery.steps(view, found)
-    leg = delivery.leg_of(terms, role)
+    leg, lacks = delivery.leg_of(terms, role), standing.unshown(view, found)
     back, tokens = ("", ""), ""
     if "refund" in later:
         sides = delivery.refund_sides(terms, role, beside.stand.delivered)
@@ -232,6 +232,8 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
                 told=found.told,
                 addressed=found.addressed,
                 silent_since=_silent_since(neighbour, now_ms),
+                missing=lacks.villages,
+                absent_from=local_time(lacks.absent_from_ms).text,
             ),
             came,
         ),

@@ -447,7 +447,7 @@ async def test_an_undecided_one_can_be_tried_again(four: list[WebBox], browser: 
     await steward.sign_in("Carol")
     shown = text_of(await steward.get("/desk/trades?show=deciding"))
     assert "Not decided yet ose-a-001 offers" in shown
-    assert "Waits for any 3 of the 4 villages" in shown
+    assert "Waits for the box" in shown and "to show what is held to any 3 of the 4" in shown
     page = f"/desk/trades/{made.id}"
     assert "If a hold stays away it may be said to be absent from" in text_of(
         await steward.get(page)

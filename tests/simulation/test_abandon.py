@@ -162,7 +162,7 @@ async def test_nothing_ends_a_bound_trade_without_evidence(four: Four) -> None:
         give_up(four.b, known)
     for said in (
         "this village is bound by it, and neither a clock nor a steward ends that",
-        f"It waits for any 3 of the 4 villages {A}, {B}, {C} and {D}.",
+        f"waits for the box of {A}, to show what is held to any 3 of the 4 villages {A}, {B}, ",
         f"Ask the stewards of {A}, {C} and {D} if their boxes run",
         "the seats may say so from",
         "the receipt that it exports brings it here as a file",
@@ -349,13 +349,60 @@ async def test_how_a_trade_stands_at_a_party_and_at_a_seat(four: Four) -> None:
     assert stands.evidence == f"no hold of {A} yet; the hold of {B}, not proven yet"
     minute = known.terms.deadline_minute
     assert stands.absent_from_ms == minute * 60_000 + councils.ABSENT_AFTER_MS
-    assert "Not decided yet: any 3 of the 4 villages" in standing.in_words(stands)
+    said = f"Not decided yet. It waits for the boxes of {A} and {B}, to show what is held to any"
+    assert said in standing.in_words(stands)
     await four.settle_down()
     [opened] = four.c.look(lambda view: deciding.page(view, 10))
     stands = four.c.look(lambda view: standing.of_subject(view, opened))
     assert (stands.decided, stands.waits_for) == ("COMMIT", "nobody: it is decided")
     assert stands.evidence.startswith("the decision, signed by ose-")
     assert standing.in_words(stands) == "Decided: carried out."
+
+
+async def test_a_hold_that_was_never_shown_waits_for_its_box(four: Four) -> None:
+    """The proposer's box holds its side while the two others are away, and then dies."""
+    known = await accepted(four)
+    await four.settle_down([four.a, four.b])
+    assert (at(four.a, known).status, at(four.b, known).status) == (Status.HELD, Status.HELD)
+    others = [four.b, four.c, four.d]
+    await four.settle_down(others)
+    assert at(four.b, known).status is Status.HELD
+    absent_ms = known.terms.deadline_minute * 60_000 + councils.ABSENT_AFTER_MS
+    after = views.local_time(absent_ms).text
+    deciding_ = f"any 3 of the 4 villages {A}, {B}, {C} and {D}"
+    stands = four.b.look(lambda view: standing.of(view, at_(view, known)))
+    waits = f"the box of {A}, to show what is held to {deciding_}"
+    assert (stands.waits_for, stands.absent_from_ms) == (waits, absent_ms)
+    shown = four.b.look(lambda view: views.shown(view, at_(view, known), absent_ms))
+    assert (
+        f"Waiting for the box of {A} to show what is held there to the other villages. If it does "
+        f"not come back, this ends by itself soon after {after}, once {deciding_} have reached "
+        "each other, and what is held comes back"
+    ) in shown.sentence
+    assert "decide it together" not in shown.sentence
+    [opened] = four.c.look(lambda view: deciding.page(view, 1))
+    assert four.c.look(lambda view: standing.of_subject(view, opened)).waits_for == waits
+    four.world.now_ms = absent_ms
+    for _ in range(6):
+        four.world.now_ms += 20_000
+        for village in others:
+            village.now(trade_escrow.wake)
+        await four.settle_down(others)
+    assert at(four.b, known).status is Status.ABORTED
+    assert available(four.b, "Bob")["SOLAR-PANEL"] == "5"
+
+
+async def test_holds_that_are_proven_wait_for_any_of_the_villages(four: Four) -> None:
+    known = await accepted(four)
+    await four.settle_down()
+    bound = replace(at(four.a, known), status=Status.HELD)
+    for village in four.all:
+        lacking = village.look(lambda view: standing.missing(view, known.subject, known.terms))
+        assert lacking == ()
+    waits = f"any 3 of the 4 villages {A}, {B}, {C} and {D} to reach each other"
+    assert standing.waits_for(bound, lacking) == waits
+    shown = four.a.look(lambda view: views.shown(view, bound, four.a.clock_ms()))
+    assert "decide it together" in shown.sentence and "come back" not in shown.sentence
 
 
 async def test_what_a_seat_decides_is_found_page_by_page(four: Four) -> None:
