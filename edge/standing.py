@@ -15,6 +15,7 @@ from edge.storage.councils import Opened
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
 
+HEARD_LATELY_MS: Final = 120_000
 BOUND: Final = frozenset({Status.ACCEPTED, Status.HELD})
 
 
@@ -113,6 +114,18 @@ def unshown(view: View, found: Trade) -> Unshown:
     since_ms = opened.opened_ms if opened else found.created_ms
     lacking = missing(view, found.subject, found.terms) if opened else ()
     return Unshown(lacking, councils.absent_from_ms(found.terms, since_ms))
+
+
+def to_ask(view: View, found: Trade, stands: Standing, now_ms: int) -> list[str]:
+    """Return the other villages whose stewards may help: those not heard from lately, and those
+    whose hold is not proven here."""
+    lacking = missing(view, found.subject, found.terms)
+    return [
+        seat.village
+        for seat in stands.seats
+        if not seat.here
+        and (seat.village in lacking or now_ms - seat.last_contact_ms > HEARD_LATELY_MS)
+    ]
 
 
 def waits_for(found: Trade, lacking: Sequence[str] = ()) -> str:

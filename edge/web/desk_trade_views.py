@@ -170,7 +170,8 @@ def gather(view: View, asked: Asked) -> TradesPage:
 find = deciding.swap_or_subject
 
 
-def in_full(view: View, found: Swap | Opened) -> TradePage:
+def in_full(view: View, found: Swap | Opened, now_ms: int) -> TradePage:
+    """Return a trade's page; `now_ms` by the clock."""
     if isinstance(found, Deal):
         return _deal_in_full(view, found)
     terms = found.terms
@@ -182,7 +183,7 @@ def in_full(view: View, found: Swap | Opened) -> TradePage:
         fee = terms.from_fee if found.role == "from" else terms.to_fee
         proposed = found.created_ms
         give_up = "" if row.ended else "bound" if found.status in standing.BOUND else "unbound"
-        why_not = abandon.why_not(view, found) if give_up == "bound" else ""
+        why_not = abandon.why_not(view, found, now_ms) if give_up == "bound" else ""
     absent_ms = stands.absent_from_ms
     return TradePage(
         row,

@@ -134,7 +134,7 @@ class TradeDesk(Desk):
         id_ = request.match_info["id"]
 
         def look(view: View) -> desk_trade_views.TradePage:
-            return desk_trade_views.in_full(view, desk_trade_views.find(view, id_))
+            return desk_trade_views.in_full(view, desk_trade_views.find(view, id_), self._now())
 
         context = {"page": await self._runner.read(look), **FORMS, **more}
         return await self._page(request, member, "desk-trade.html", context, status)

@@ -449,7 +449,7 @@ async def test_an_undecided_one_can_be_tried_again(four: list[WebBox], browser: 
     assert "Not decided yet ose-a-001 offers" in shown
     assert "Waits for the box" in shown and "to show what is held to any 3 of the 4" in shown
     page = f"/desk/trades/{made.id}"
-    assert "If a hold stays away it may be said to be absent from" in text_of(
+    assert "If a hold is never shown it may be said to be absent from" in text_of(
         await steward.get(page)
     )
     before = len(c.kicked)

@@ -112,6 +112,18 @@ async def test_an_acceptance_on_its_way_is_answered_with_no_hold(four: Four) -> 
         village.look(audit)
 
 
+async def test_of_an_ended_trade_no_hold_is_said_to_be_absent(four: Four) -> None:
+    known = four.propose()
+    await four.a.client.exchange(B)
+    give_up(four.a, known)
+    four.accept(known)
+    await four.settle_down([four.a, four.b])  # too few to decide
+    assert at(four.b, known).status is Status.ACCEPTED
+    stands = four.a.look(lambda view: standing.of(view, at_(view, known)))
+    assert at(four.a, known).status is Status.CANCELLED
+    assert (stands.waits_for, stands.absent_from_ms) == ("nobody: it has ended", 0)
+
+
 async def test_a_trade_at_home_that_nobody_answers(four: Four) -> None:
     """What it set aside comes back, and both read who ended it, and why."""
     made = four.a.now(
@@ -163,13 +175,13 @@ async def test_nothing_ends_a_bound_trade_without_evidence(four: Four) -> None:
     for said in (
         "this village is bound by it, and neither a clock nor a steward ends that",
         f"waits for the box of {A}, to show what is held to any 3 of the 4 villages {A}, {B}, ",
-        f"Ask the stewards of {A}, {C} and {D} if their boxes run",
-        "the seats may say so from",
+        f"Ask the steward of {A} if its box runs, and try again.",
+        "the seats may say that it is absent from",
         "the receipt that it exports brings it here as a file",
     ):
         assert said in error.value.detail
     four.world.now_ms += 30 * 86_400_000
-    with pytest.raises(WrongState):
+    with pytest.raises(WrongState, match=f"Ask the stewards of {A}, {C} and {D} if their boxes"):
         give_up(four.b, known)
     assert (at(four.b, known).status, available(four.b, "Bob")) == (Status.ACCEPTED, before)
 
@@ -220,7 +232,9 @@ async def test_two_parties_alone() -> None:
     known = a.now(lambda tx: trade_escrow.propose(tx, members.named(tx, "Alice"), asked))
     await a.client.exchange(B)
     b.now(lambda tx: trade_escrow.accept(tx, members.named(tx, "Bob"), at_(tx, known)))
-    with pytest.raises(WrongState, match=f"It waits for the box of {A}. Ask the stewards of {A}"):
+    with pytest.raises(
+        WrongState, match=f"It waits for the box of {A}. (The other boxes|Ask the steward of {A})"
+    ):
         give_up(b, known)
     deliver = world.deliver
 
@@ -402,6 +416,9 @@ async def test_holds_that_are_proven_wait_for_any_of_the_villages(four: Four) ->
     waits = f"any 3 of the 4 villages {A}, {B}, {C} and {D} to reach each other"
     assert standing.waits_for(bound, lacking) == waits
     shown = four.a.look(lambda view: views.shown(view, bound, four.a.clock_ms()))
+    why = four.a.look(lambda view: abandon.why_not(view, bound, four.a.clock_ms()))
+    assert "The other boxes were all heard from within the last 2 minutes: try again soon." in why
+    assert "absent" not in why
     assert "decide it together" in shown.sentence and "come back" not in shown.sentence
 
 
