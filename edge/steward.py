@@ -16,7 +16,7 @@ from edge.peering import Profile
 from edge.storage.tx import Runner, View
 from edge.transport.client import Endpoint
 
-TELL_S_MAX = 10
+TELL_S_MAX = 10.0
 _log = logging.getLogger(__name__)
 PostTo = Callable[[str, Endpoint, str, bytes], Awaitable[bytes]]
 
@@ -71,13 +71,24 @@ async def join(box: Box, line: str) -> str:
     return invited.village_id
 
 
-async def tell(box: Box, village: str) -> None:
-    """Tell a neighbour what is stored. If that fails, what was done is done all the same, and a box
-    that serves goes on trying."""
-    try:
-        async with asyncio.timeout(TELL_S_MAX):
-            await box.client.exchange(village)
-    except (Unreachable, PeerError, Refused, TimeoutError) as error:
-        _log.info("%s has not been told yet: %s", village, error)
+async def tell(box: Box, village: str) -> str:
+    """Tell a neighbour what is stored; return why that failed, empty if it did not. If it does,
+    what was done is done all the same, and a box that serves goes on trying."""
+    failure = await speak(box.client, village)
+    if failure:
+        _log.info("%s has not been told yet: %s", village, failure)
         if box.serving:
             box.client.kick(village)
+    return failure
+
+
+async def speak(client: FederationClient, village: str) -> str:
+    """Exchange with a neighbour; return in words why that failed, empty if it did not."""
+    try:
+        async with asyncio.timeout(TELL_S_MAX):
+            await client.exchange(village)
+    except TimeoutError:
+        return f"no answer in {TELL_S_MAX:g} s"
+    except (Unreachable, PeerError, Refused) as error:
+        return error.detail
+    return ""
