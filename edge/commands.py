@@ -1,6 +1,5 @@
 """Doing a steward's commands: `run` has one arm for each class of control.py."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -418,11 +417,14 @@ async def _look_after(box: Box, command: TradeRetry | TradeAbandon) -> object:
 async def _retry(box: Box, command: TradeRetry) -> object:
     """Speak with every seat of a trade now, rather than when it is next due, and show the trade."""
     found = await box.runner.read(lambda view: deciding.swap_or_subject(view, command.trade))
+    asked: dict[str, str] = {}
     if not isinstance(found, Deal):
         known = await box.runner.read(neighbours.everyone)
         seats = {seat.village for seat in found.terms.seats} & {each.village for each in known}
-        await asyncio.gather(*(steward.tell(box, village) for village in sorted(seats)))
-    return await box.runner.read(lambda view: _named_in_full(view, command.trade))
+        asked = await steward.speak_with_all(seats, lambda village: steward.tell(box, village))
+    answer = await box.runner.read(lambda view: _named_in_full(view, command.trade))
+    said = [{"village": each, "answered": not why, "reason": why} for each, why in asked.items()]
+    return answer | {"asked": said}
 
 
 async def _after_step(box: Box, moved: Swap) -> object:

@@ -82,6 +82,8 @@ def trades(answer: Any) -> Iterator[str]:
 def trade_in_full(answer: Any) -> Iterator[str]:
     yield from one_trade(answer)
     how = answer["standing"]
+    for asked in answer.get("asked", ()):
+        yield f"    asked now: {words.asked_text(asked['village'], asked['reason'])}"
     if how is None:
         return
     yield f"    waits for {how['waits_for']}, since {when(how['since_ms'] // 1000)}"

@@ -3,7 +3,7 @@ commands and the pages of the desk both come here."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
@@ -80,6 +80,14 @@ async def tell(box: Box, village: str) -> str:
         if box.serving:
             box.client.kick(village)
     return failure
+
+
+async def speak_with_all(
+    villages: Iterable[str], speak_with: Callable[[str], Awaitable[str]]
+) -> dict[str, str]:
+    """Speak with all of them at once; return by village why that failed, empty if it did not."""
+    asked = sorted(villages)
+    return dict(zip(asked, await asyncio.gather(*map(speak_with, asked)), strict=True))
 
 
 async def speak(client: FederationClient, village: str) -> str:

@@ -286,6 +286,15 @@ def deciding_text(terms: Terms) -> str:
     return f"{quorum(count)} of the {count} villages {villages}"
 
 
+def asked_text(village: str, why_not: str) -> str:
+    """Return whether a village answered just now: `ose-texas-001 answered`, or why it did not."""
+    if not why_not:
+        return f"{village} answered"
+    if why_not.startswith(f"{village} "):
+        return why_not
+    return f"{village}: {why_not}"
+
+
 def together(villages: Sequence[str]) -> str:
     """Return `A`, `A and B`, `A, B and C`."""
     *others, last = villages

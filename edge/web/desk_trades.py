@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from edge import abandon, misbehaviour, trade_receipt
+from edge import abandon, misbehaviour, steward, trade_receipt
 from edge.core import receipt, words
 from edge.core.receipt import RECEIPT_BYTES_MAX
 from edge.core.trade import HOW_IT_STANDS
@@ -81,17 +81,19 @@ class TradeDesk(Desk):
         )
 
     async def retry(self, request: web.Request) -> web.Response:
-        """POST /desk/trades/{id}/retry: speak with each village that decides, now."""
+        """POST /desk/trades/{id}/retry: speak with those that decide; say who answered."""
         member, form = await self._form(request, RetryForm)
         seats = await self._runner.read(lambda view: _others(view, request.match_info["id"]))
+        asked = await steward.speak_with_all(seats, self._shop.speak) if form.form else {}
+        silent = [village for village, why in asked.items() if why]
 
         def say(_: Tx) -> str:
             if not seats:
                 raise UnknownTrade("none of its villages is a neighbour any more")
-            return f"Speaking with {words.together(seats)} now: look again in a moment"
+            return "Asked now: " + "; ".join(words.asked_text(*each) for each in asked.items())
 
         return await self._do(
-            request, member, form, say, self._trade, _here(request), lambda: self._tell(seats)
+            request, member, form, say, self._trade, _here(request), lambda: self._tell(silent)
         )
 
     async def abandon(self, request: web.Request) -> web.Response:

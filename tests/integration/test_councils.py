@@ -108,6 +108,10 @@ async def test_a_receipt_on_a_stick_ends_a_bound_trade(
 
     await a.start()
     assert await status(a, id_) == "HELD"
+    retried = await a.ask(control.TradeRetry(id_))
+    assert [each["village"] for each in retried["asked"]] == [b.village, c.village, d.village]
+    for each in retried["asked"]:
+        assert (each["answered"], "answer" in each["reason"]) == (False, True)
     abandon = ("trade", "abandon", id_, "--dir", a.folder)
     refused = village_edge(*abandon)
     assert (refused.code, refused.out) == (1, "")

@@ -248,7 +248,11 @@ async def test_trying_again(two: Two, alice: Browser) -> None:
     made = await propose(two.a, "Alice", CALIFORNIA, "Bob", *SIDES)
     before = len(two.a.kicked)
     await fill(alice, "/desk/trades", f"/desk/trades/{made.id}/retry")
-    assert done_of(alice.text) == f"Speaking with {CALIFORNIA} now: look again in a moment."
+    assert done_of(alice.text) == f"Asked now: {CALIFORNIA} does not answer."
+    assert two.a.kicked[before:] == [CALIFORNIA]
+    two.wire.cut = False
+    await fill(alice, "/desk/trades", f"/desk/trades/{made.id}/retry")
+    assert done_of(alice.text) == f"Asked now: {CALIFORNIA} answered."
     assert two.a.kicked[before:] == [CALIFORNIA]
 
 
@@ -454,7 +458,8 @@ async def test_an_undecided_one_can_be_tried_again(four: list[WebBox], browser: 
     )
     before = len(c.kicked)
     await steward.send(f"{page}/retry")
-    assert "Speaking with ose-a-001, ose-b-001 and ose-d-001 now" in done_of(steward.text)
+    silent = [f"{village} does not answer" for village in ("ose-a-001", "ose-b-001", "ose-d-001")]
+    assert done_of(steward.text) == f"Asked now: {'; '.join(silent)}."
     assert c.kicked[before:] == ["ose-a-001", "ose-b-001", "ose-d-001"]
     await steward.post(
         f"{page}/abandon", {**steward.hidden(f"{page}/retry"), "sure": "yes", "form": "0" * 32}

@@ -167,6 +167,19 @@ def test_a_trade_in_full() -> None:
         "a hold may be said to be absent from 2025-10-09 08:54:20 UTC on",
     ):
         assert said in text
+    assert "asked now" not in text
+    asked = [
+        {"village": "ose-texas-001", "answered": True, "reason": ""},
+        {"village": "ose-ohio-001", "answered": False, "reason": "no answer in 10 s"},
+        {"village": "ose-iowa-001", "answered": False, "reason": "ose-iowa-001 does not answer"},
+    ]
+    text = "\n".join(shown.trade_in_full(SUBJECT | {"standing": stands, "asked": asked}))
+    for said in (
+        "asked now: ose-texas-001 answered",
+        "asked now: ose-ohio-001: no answer in 10 s",
+        "asked now: ose-iowa-001 does not answer",
+    ):
+        assert f"    {said}\n" in text
 
 
 def test_peers() -> None:
