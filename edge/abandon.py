@@ -7,7 +7,8 @@ from edge.core.receipt import Receipt
 from edge.core.trade import ENDED, HOW_IT_STANDS, Event, Status
 from edge.core.words import moment, together, when
 from edge.errors import BadProof, WrongState
-from edge.storage import councils, deals, holds, members, neighbours, trades
+from edge.storage import councils, deals, deciding, holds, members, neighbours, trades
+from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.swaps import Swap
 from edge.storage.trades import Trade
@@ -18,6 +19,19 @@ def read_evidence(file: bytes) -> Receipt:
     """Return a receipt that holds, whatever it is of. Raises InvalidInput, BadProof."""
     found = receipt.decode(file.rstrip(b"\n"))
     receipt.verify(found)
+    return found
+
+
+def named(view: View, id_: str) -> Swap:
+    """Return the trade of this village's to give up. Raises WrongState for one of others that it
+    only helps to decide, UnknownTrade."""
+    found = deciding.swap_or_subject(view, id_)
+    if isinstance(found, Opened):
+        terms = found.terms
+        raise WrongState(
+            f"this village only helps to decide trade {trade.id_of(found.id)}: only its two "
+            f"parties, {terms.from_village} and {terms.to_village}, can give it up"
+        )
     return found
 
 

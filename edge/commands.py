@@ -376,7 +376,7 @@ async def _abandon(box: Box, command: TradeAbandon) -> object:
     evidence = abandon.read_evidence(command.evidence.encode()) if command.evidence else None
 
     def end(tx: Tx) -> Swap:
-        found = swaps.named(tx, command.trade)
+        found = abandon.named(tx, command.trade)
         return abandon.abandon(tx, found, "a steward", command.reason, evidence)
 
     return await _after_step(box, await box.runner.write(end))

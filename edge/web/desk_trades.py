@@ -11,7 +11,7 @@ from edge.core import receipt, words
 from edge.core.receipt import RECEIPT_BYTES_MAX
 from edge.core.trade import HOW_IT_STANDS
 from edge.errors import InvalidInput, PeerError, Refused, UnknownTrade, WrongState
-from edge.storage import neighbours, swaps
+from edge.storage import neighbours
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.members import Member
@@ -115,7 +115,7 @@ class TradeDesk(Desk):
 
         def give_up(tx: Tx) -> str:
             by = f"the steward {member.name}"
-            ended = abandon.abandon(tx, swaps.named(tx, id_), by, form.reason, evidence)
+            ended = abandon.abandon(tx, abandon.named(tx, id_), by, form.reason, evidence)
             return f"The trade {HOW_IT_STANDS[ended.status]}"
 
         return await self._do(

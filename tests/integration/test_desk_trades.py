@@ -464,4 +464,5 @@ async def test_an_undecided_one_can_be_tried_again(four: list[WebBox], browser: 
     await steward.post(
         f"{page}/abandon", {**steward.hidden(f"{page}/retry"), "sure": "yes", "form": "0" * 32}
     )
-    assert steward.status == 404
+    assert steward.status == 409
+    assert "only helps to decide trade" in error_of(steward.text)

@@ -154,6 +154,17 @@ async def settled_elsewhere(four: Four) -> Trade:
     return known
 
 
+async def test_a_village_that_only_helps_to_decide_gives_nothing_up(four: Four) -> None:
+    known = await accepted(four)
+    await four.b.client.exchange(C)
+    said = f"only helps to decide trade {known.id}: only its two parties, {A} and {B}, can"
+    with pytest.raises(WrongState, match=said):
+        four.c.look(lambda view: abandon.named(view, known.id))
+    with pytest.raises(UnknownTrade, match="there is no trade"):
+        four.c.look(lambda view: abandon.named(view, "0" * 16))
+    assert four.b.look(lambda view: abandon.named(view, known.id)).id == known.id
+
+
 async def test_a_reason_is_one_line(four: Four) -> None:
     known = four.propose()
     for reason in ("two\nlines", "x" * 2_000):
