@@ -112,7 +112,9 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case TradeList(deciding=True):
             return [subject_shown(view, opened) for opened in deciding.page(view, LISTED_MAX)]
         case TradeList():
-            return [swap_shown(view, found) for found in swaps.everyone(view)]
+            own = [swap_shown(view, found) for found in swaps.everyone(view)]
+            undecided = deciding.count_undecided(view) if command.counted else 0
+            return {"trades": own, "undecided": undecided} if command.counted else own
         case Status():
             return msgspec.to_builtins(box.health(view))
     return _export(view, command)

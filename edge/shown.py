@@ -79,6 +79,17 @@ def trades(answer: Any) -> Iterator[str]:
         yield from one_trade(each)
 
 
+def listed(answer: Any) -> Iterator[str]:
+    """Say what `trade list` found: with the number of undecided ones of others, or without."""
+    if isinstance(answer, list):
+        yield from trades(answer)
+        return
+    yield from trades(answer["trades"])
+    if count := answer["undecided"]:
+        some = "1 trade" if count == 1 else f"{count} trades"
+        yield f"Of other villages, this one helps to decide {some}, open still: see --deciding."
+
+
 def trade_in_full(answer: Any) -> Iterator[str]:
     yield from one_trade(answer)
     how = answer["standing"]

@@ -98,6 +98,7 @@ async def test_a_receipt_on_a_stick_ends_a_bound_trade(
     )
     assert not {"Alice", "Bob"} & set(re.findall(r"\w+", json.dumps(seen)))
     assert await b.ask(control.TradeList(deciding=True)) == []
+    assert await c.ask(control.TradeList(counted=True)) == {"trades": [], "undecided": 0}
     in_full = await c.ask(control.TradeShow(id_))
     assert {seat["village"] for seat in in_full["standing"]["seats"]} == set(NAMES)
     stick = tmp_path / "receipt.json"

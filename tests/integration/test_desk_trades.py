@@ -449,7 +449,12 @@ async def test_an_undecided_one_can_be_tried_again(four: list[WebBox], browser: 
     wire.cut = True
     steward: Browser = await browser(c)
     await steward.sign_in("Carol")
+    await steward.get("/desk/trades")
+    assert re.search(
+        r'<a href="/desk/trades\?show=deciding">Of others: not decided yet \(1\)</a>', steward.text
+    )
     shown = text_of(await steward.get("/desk/trades?show=deciding"))
+    assert '<a href="/desk/trades?show=deciding">Of' not in steward.text
     assert "Not decided yet ose-a-001 offers" in shown
     assert "Waits for the box" in shown and "to show what is held to any 3 of the 4" in shown
     page = f"/desk/trades/{made.id}"

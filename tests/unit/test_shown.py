@@ -141,6 +141,16 @@ def test_trades_of_others() -> None:
     assert "  ABORT     ose" in first
 
 
+def test_a_list_tells_of_those_that_the_village_helps_to_decide() -> None:
+    own = "\n".join(shown.trades([TRADE]))
+    assert "\n".join(shown.listed([TRADE])) == own
+    for count, said in ((0, ""), (1, "decide 1 trade, "), (2, "decide 2 trades, ")):
+        text = "\n".join(shown.listed({"trades": [TRADE], "undecided": count}))
+        assert text.startswith(own)
+        assert ("--deciding" in text, said in text) == (count > 0, True)
+    assert "No trades yet." in next(shown.listed({"trades": [], "undecided": 1}))
+
+
 def test_a_trade_in_full() -> None:
     seat = {
         "village": "ose-texas-001",
