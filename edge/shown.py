@@ -239,9 +239,13 @@ def _witnessed(evidence: receipt.Evidence, terms: trade.Terms) -> dict[str, obje
 def proof_lines(answer: dict[str, object]) -> Iterator[str]:
     signers = answer["signed_by"]
     assert isinstance(signers, list)
+    settled = answer["outcome"] == "settled"
     yield "The receipt holds."
+    if not settled:
+        yield "  Nothing changed hands: the trade was not carried out."
     for village, gives in (("from_village", "offer"), ("to_village", "request")):
-        yield f"  {answer[village]} gives {_in_words(str(answer[gives]))}"
+        did = "gives" if settled else "would have given"
+        yield f"  {answer[village]} {did} {_in_words(str(answer[gives]))}"
     yield f"  outcome   {answer['outcome']}, certified by {' and '.join(signers)}"
     yield f"  trade     {answer['id']}, trade_id {answer['trade_id']}"
     yield f"  subject   {answer['subject']}"

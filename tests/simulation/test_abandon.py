@@ -107,6 +107,8 @@ async def test_an_acceptance_on_its_way_is_answered_with_no_hold(four: Four) -> 
     await four.settle_down()
     assert at(four.a, known).status is Status.CANCELLED
     assert at(four.b, known).status is Status.ABORTED
+    withdrawn = f"{A} withdrew it, or heard of the acceptance too late"
+    assert at(four.b, known).reason == withdrawn
     assert available(four.b, "Bob")["SOLAR-PANEL"] == "5"
     for village in four.all:
         village.look(audit)
@@ -222,6 +224,7 @@ async def test_a_receipt_of_another_seat_releases(four: Four) -> None:
     file = file_of(four.d, known)
     ended = give_up(four.b, known, file)
     assert ended.status is Status.ABORTED
+    assert ended.reason == f"{A} withdrew it, or heard of the acceptance too late"
     assert available(four.b, "Bob")["SOLAR-PANEL"] == "5"
     await four.settle_down()
     for village in four.all:
@@ -414,6 +417,7 @@ async def test_a_hold_that_was_never_shown_waits_for_its_box(four: Four) -> None
             village.now(trade_escrow.wake)
         await four.settle_down(others)
     assert at(four.b, known).status is Status.ABORTED
+    assert at(four.b, known).reason == "the holds of both villages were not shown in time"
     assert available(four.b, "Bob")["SOLAR-PANEL"] == "5"
 
 

@@ -287,6 +287,13 @@ def test_a_proof() -> None:
     gift = "\n".join(shown.proof_lines(answer | {"request": "0.00 AT"}))
     assert "ose-california-001 gives nothing: it is a gift\n" in gift
     assert "trade     0101010101010101, trade_id a1b2" in text
+    aborted = list(shown.proof_lines(answer | {"outcome": "aborted"}))
+    assert aborted[:3] == [
+        "The receipt holds.",
+        "  Nothing changed hands: the trade was not carried out.",
+        "  ose-missouri-001 would have given 100.00 AT",
+    ]
+    assert not any(" gives " in line for line in aborted)
 
 
 def test_small_answers() -> None:
