@@ -1,27 +1,37 @@
 """Giving up a trade, as a steward: at once while nobody here is bound by it, later only with the
 decision itself, which somebody brings as a receipt. There is no force, and no clock."""
 
-from typing import Final
-
 from edge import standing, trade_escrow
 from edge.core import names, receipt, trade
 from edge.core.receipt import Receipt
 from edge.core.trade import ENDED, HOW_IT_STANDS, Event, Status
 from edge.core.words import moment, together, when
 from edge.errors import BadProof, WrongState
-from edge.storage import councils, deals, holds, members, neighbours, trades
+from edge.storage import councils, deals, deciding, holds, members, neighbours, trades
+from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.swaps import Swap
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
-
-BOUND: Final = frozenset({Status.ACCEPTED, Status.HELD})
 
 
 def read_evidence(file: bytes) -> Receipt:
     """Return a receipt that holds, whatever it is of. Raises InvalidInput, BadProof."""
     found = receipt.decode(file.rstrip(b"\n"))
     receipt.verify(found)
+    return found
+
+
+def named(view: View, id_: str) -> Swap:
+    """Return the trade of this village's to give up. Raises WrongState for one of others that it
+    only helps to decide, UnknownTrade."""
+    found = deciding.swap_or_subject(view, id_)
+    if isinstance(found, Opened):
+        terms = found.terms
+        raise WrongState(
+            f"this village only helps to decide trade {trade.id_of(found.id)}: only its two "
+            f"parties, {terms.from_village} and {terms.to_village}, can give it up"
+        )
     return found
 
 
@@ -46,26 +56,30 @@ def abandon(
     if known.status is Status.PENDING:
         return _withdraw(tx, known, by, names.note_text(reason), evidence)
     if evidence is None:
-        raise WrongState(why_not(tx, known), trade_status=known.status)
+        raise WrongState(why_not(tx, known, tx.now_ms), trade_status=known.status)
     return _end(tx, known, evidence)
 
 
-def why_not(view: View, known: Trade) -> str:
+def why_not(view: View, known: Trade, now_ms: int) -> str:
     """Return why a bound trade is not given up without evidence, whom it waits for, and what can be
-    done about that."""
+    done about that. `now_ms`: by the clock."""
     stands = standing.of(view, known)
-    others = together([seat.village for seat in stands.seats if not seat.here])
+    silent = standing.to_ask(view, known, stands, now_ms)
+    ask = "The other boxes were all heard from within the last 2 minutes: try again soon."
+    if silent:
+        are = "their boxes run" if len(silent) > 1 else "its box runs"
+        stewards = "stewards" if len(silent) > 1 else "steward"
+        ask = f"Ask the {stewards} of {together(silent)} if {are}, and try again."
     absent = (
-        f" If a hold stays away, the seats may say so from {when(moment(stands.absent_from_ms))} "
-        "on, and what is held comes back."
+        " If a hold is never shown, the seats may say that it is absent from "
+        f"{when(moment(stands.absent_from_ms))} on, and what is held comes back."
         if stands.absent_from_ms
         else ""
     )
     return (
         "this village is bound by it, and neither a clock nor a steward ends that: only the "
-        f"decision does. It waits for {stands.waits_for}. Ask the stewards of {others} if their "
-        f"boxes run, and try again.{absent} If one of them has the decision, the receipt that it "
-        "exports brings it here as a file: that is evidence"
+        f"decision does. It waits for {stands.waits_for}. {ask}{absent} If another of its villages "
+        "has the decision, the receipt that it exports brings it here as a file: that is evidence"
     )
 
 

@@ -368,6 +368,7 @@ class App:
             runner=self.store,
             committed=self.store.committed,
             kick=self.client.kick,
+            speak=lambda village: steward.speak(self.client, village),
             announce=self.client.kick_all,
             join=lambda line: steward.join(box, line),
             health=self.health,

@@ -28,8 +28,8 @@ def add(asking: Asking, trade: Any, trade_help: str) -> None:
         trade,
         "list",
         "all trades and what each waits for",
-        lambda a: control.TradeList(a.deciding),
-        shown.trades,
+        lambda a: control.TradeList(a.deciding, counted=not (a.json or a.deciding)),
+        shown.listed,
     )
     made.add_argument(
         "--deciding",

@@ -1,6 +1,5 @@
 """Doing a steward's commands: `run` has one arm for each class of control.py."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -62,13 +61,11 @@ from edge.storage import (
     deliveries,
     facts,
     ledger,
-    logs,
     members,
     neighbours,
     swaps,
     trades,
 )
-from edge.storage import misbehaviour as kept
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.members import Member
@@ -109,13 +106,18 @@ def _look(box: Box, view: View, command: AnyCommand) -> object:
         case MemberList():
             return msgspec.to_builtins(desk.members_listed(view))
         case PeerList():
-            return {"neighbours": _neighbours(box, view), "candidates": _candidates(view)}
+            return {
+                "neighbours": steward.neighbours_listed(box, view),
+                "candidates": steward.candidates_listed(view),
+            }
         case TradeShow():
             return _named_in_full(view, command.trade)
         case TradeList(deciding=True):
             return [subject_shown(view, opened) for opened in deciding.page(view, LISTED_MAX)]
         case TradeList():
-            return [swap_shown(view, found) for found in swaps.everyone(view)]
+            own = [swap_shown(view, found) for found in swaps.everyone(view)]
+            undecided = deciding.count_undecided(view) if command.counted else 0
+            return {"trades": own, "undecided": undecided} if command.counted else own
         case Status():
             return msgspec.to_builtins(box.health(view))
     return _export(view, command)
@@ -177,6 +179,7 @@ def trade_shown(view: View, found: Trade) -> dict[str, object]:
     if found.role == "from":
         fee, me, them = terms.from_fee, them, me
     beside = trade_delivery.after(view, found, lambda ms: words.when(words.moment(ms)))
+    lacks = standing.unshown(view, found)
     message = words.describe(
         found.role,
         found.status,
@@ -187,6 +190,8 @@ def trade_shown(view: View, found: Trade) -> dict[str, object]:
         yours=False,
         told=found.told,
         addressed=found.addressed,
+        missing=lacks.villages,
+        absent_from=words.when(words.moment(lacks.absent_from_ms)),
     )
     came = after_words.after(found.role, found.status, terms, beside, me, them, yours=False)
     written = deliveries.written(view, found.subject)
@@ -376,7 +381,7 @@ async def _abandon(box: Box, command: TradeAbandon) -> object:
     evidence = abandon.read_evidence(command.evidence.encode()) if command.evidence else None
 
     def end(tx: Tx) -> Swap:
-        found = swaps.named(tx, command.trade)
+        found = abandon.named(tx, command.trade)
         return abandon.abandon(tx, found, "a steward", command.reason, evidence)
 
     return await _after_step(box, await box.runner.write(end))
@@ -419,11 +424,14 @@ async def _look_after(box: Box, command: TradeRetry | TradeAbandon | GoOn) -> ob
 async def _retry(box: Box, command: TradeRetry) -> object:
     """Speak with every seat of a trade now, rather than when it is next due, and show the trade."""
     found = await box.runner.read(lambda view: deciding.swap_or_subject(view, command.trade))
+    asked: dict[str, str] = {}
     if not isinstance(found, Deal):
         known = await box.runner.read(neighbours.everyone)
         seats = {seat.village for seat in found.terms.seats} & {each.village for each in known}
-        await asyncio.gather(*(steward.tell(box, village) for village in sorted(seats)))
-    return await box.runner.read(lambda view: _named_in_full(view, command.trade))
+        asked = await steward.speak_with_all(seats, lambda village: steward.tell(box, village))
+    answer = await box.runner.read(lambda view: _named_in_full(view, command.trade))
+    said = [{"village": each, "answered": not why, "reason": why} for each, why in asked.items()]
+    return answer | {"asked": said}
 
 
 async def _after_step(box: Box, moved: Swap) -> object:
@@ -468,32 +476,3 @@ async def _import_registry(box: Box, command: ImportRegistry) -> object:
         return {"villages": len(others), "new": new}
 
     return await box.runner.write(keep)
-
-
-def _neighbours(box: Box, view: View) -> list[dict[str, object]]:
-    everyone = neighbours.everyone(view)
-    heard = box.health(view).neighbours if everyone else []
-    decide_too = {each.village: each.decide_too for each in heard}
-    return [
-        {
-            "village": each.village,
-            "name": each.entry.name,
-            "addresses": list(each.addresses),
-            "records_held": logs.size_of(view, each.log),
-            "holds_of_ours": each.has_size,
-            "last_contact": each.last_contact_ms // 1000,
-            "open_trades": trades.count_open(view, neighbour=each.village),
-            "trouble": each.trouble,
-            "misbehaviour": [found.text for found in kept.of(view, each.village, each.key)],
-            "lines": msgspec.to_builtins(desk.lines(view, each.village)),
-            "decide_too": decide_too[each.village],
-        }
-        for each in everyone
-    ]
-
-
-def _candidates(view: View) -> list[dict[str, object]]:
-    return [
-        {"village": entry.village_id, "name": entry.name, "source": source, "seen": seen // 1000}
-        for entry, source, seen in neighbours.candidates(view)
-    ]

@@ -168,9 +168,11 @@ class TradeAbandon(Command, frozen=True, tag="trade abandon"):
 
 
 class TradeList(Command, frozen=True, tag="trade list"):
-    """`deciding`: those of others that this village helps to decide."""
+    """`deciding`: those of others that this village helps to decide. `counted`: say beside its own
+    how many of those are undecided, as `{"trades": [...], "undecided": 2}`."""
 
     deciding: bool = False
+    counted: bool = False
 
 
 class GoOn(Command, frozen=True, tag="restore"):

@@ -105,9 +105,22 @@ def trades(answer: Any) -> Iterator[str]:
         yield from one_trade(each)
 
 
+def listed(answer: Any) -> Iterator[str]:
+    """Say what `trade list` found: with the number of undecided ones of others, or without."""
+    if isinstance(answer, list):
+        yield from trades(answer)
+        return
+    yield from trades(answer["trades"])
+    if count := answer["undecided"]:
+        some = "1 trade" if count == 1 else f"{count} trades"
+        yield f"Of other villages, this one helps to decide {some}, open still: see --deciding."
+
+
 def trade_in_full(answer: Any) -> Iterator[str]:
     yield from one_trade(answer)
     how = answer["standing"]
+    for asked in answer.get("asked", ()):
+        yield f"    asked now: {words.asked_text(asked['village'], asked['reason'])}"
     if how is None:
         return
     yield f"    waits for {how['waits_for']}, since {when(how['since_ms'] // 1000)}"
@@ -277,9 +290,13 @@ def _witnessed(evidence: receipt.Evidence, terms: trade.Terms) -> dict[str, obje
 def proof_lines(answer: dict[str, object]) -> Iterator[str]:
     signers = answer["signed_by"]
     assert isinstance(signers, list)
+    settled = answer["outcome"] == "settled"
     yield "The receipt holds."
+    if not settled:
+        yield "  Nothing changed hands: the trade was not carried out."
     for village, gives in (("from_village", "offer"), ("to_village", "request")):
-        yield f"  {answer[village]} gives {_in_words(str(answer[gives]))}"
+        did = "gives" if settled else "would have given"
+        yield f"  {answer[village]} {did} {_in_words(str(answer[gives]))}"
     yield f"  outcome   {answer['outcome']}, certified by {' and '.join(signers)}"
     yield f"  trade     {answer['id']}, trade_id {answer['trade_id']}"
     yield f"  subject   {answer['subject']}"

@@ -1,7 +1,8 @@
 """How a trade with another village stands: whom it waits for, since when, and what each seat has
 said, as far as this box knows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,9 @@ from edge.storage import councils, facts, logs, neighbours, trades
 from edge.storage.councils import Opened
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
+
+HEARD_LATELY_MS: Final = 120_000
+BOUND: Final = frozenset({Status.ACCEPTED, Status.HELD})
 
 
 class SeatStanding(msgspec.Struct, frozen=True):
@@ -43,6 +47,13 @@ class Standing(msgspec.Struct, frozen=True):
     absent_from_ms: int
 
 
+class Unshown(msgspec.Struct, frozen=True):
+    """The parties whose hold is not proven here, and from when on it may be said to be absent."""
+
+    villages: tuple[str, ...]
+    absent_from_ms: int
+
+
 def of(view: View, found: Trade) -> Standing:
     """Return how a trade of this village's own stands."""
     opened = councils.find(view, found.subject)
@@ -50,13 +61,13 @@ def of(view: View, found: Trade) -> Standing:
     seats = _seats(view, found.subject, found.terms)
     is_bound = found.status is not Status.PENDING and found.status not in UNBOUND_ENDS
     return Standing(
-        waits_for(found),
+        waits_for(found, missing(view, found.subject, found.terms)),
         found.changed_ms,
         seats,
         opened.state.round if opened else -1,
         certificate.value if certificate else "",
         _evidence(seats, certificate) if is_bound or certificate else "none: nobody is bound",
-        _absent_from_ms(opened, seats) if opened and certificate is None else 0,
+        _absent_from_ms(opened, seats) if opened and is_bound and certificate is None else 0,
     )
 
 
@@ -65,7 +76,9 @@ def of_subject(view: View, opened: Opened) -> Standing:
     seats = _seats(view, opened.id, opened.terms)
     certificate = opened.certificate
     return Standing(
-        "nobody: it is decided" if certificate else f"any {deciding_text(opened.terms)}",
+        "nobody: it is decided"
+        if certificate
+        else _council(opened.terms, missing(view, opened.id, opened.terms)),
         opened.opened_ms,
         seats,
         opened.state.round,
@@ -80,23 +93,59 @@ def in_words(stands: Standing) -> str:
     if stands.decided:
         done = "carried out" if stands.decided == "COMMIT" else "not carried out"
         return f"Decided: {done}."
-    return (
-        f"Not decided yet: {stands.waits_for} have to reach each other. Held here: "
-        f"{stands.evidence}."
-    )
+    return f"Not decided yet. It waits for {stands.waits_for}. Held here: {stands.evidence}."
 
 
-def waits_for(found: Trade) -> str:
-    """Return who has to do something next."""
+def missing(view: View, subject: bytes, terms: Terms) -> tuple[str, ...]:
+    """Return the other parties to a council's trade whose hold is not proven here: the seats decide
+    nothing without it, before they may say that it is absent."""
+    if len(terms.seats) == 2:
+        return ()
+    proven = {(each.village, said) for each, said in councils.statements(view, subject)}
+    if (terms.from_village, "no-hold") in proven:
+        return ()  # it proves already that the trade is not carried out
+    own, parties = facts.read(view, "village_id"), (terms.from_village, terms.to_village)
+    return tuple(each for each in parties if each != own and (each, "hold") not in proven)
+
+
+def unshown(view: View, found: Trade) -> Unshown:
+    """Return what a bound trade lacks, for the sentence of its member; nothing of any other."""
+    opened = councils.find(view, found.subject) if found.status in BOUND else None
+    since_ms = opened.opened_ms if opened else found.created_ms
+    lacking = missing(view, found.subject, found.terms) if opened else ()
+    return Unshown(lacking, councils.absent_from_ms(found.terms, since_ms))
+
+
+def to_ask(view: View, found: Trade, stands: Standing, now_ms: int) -> list[str]:
+    """Return the other villages whose stewards may help: those not heard from lately, and those
+    whose hold is not proven here."""
+    lacking = missing(view, found.subject, found.terms)
+    return [
+        seat.village
+        for seat in stands.seats
+        if not seat.here
+        and (seat.village in lacking or now_ms - seat.last_contact_ms > HEARD_LATELY_MS)
+    ]
+
+
+def waits_for(found: Trade, lacking: Sequence[str] = ()) -> str:
+    """Return who has to do something next; `lacking` as `missing` says."""
     if found.status in ENDED:
         return "nobody: it has ended"
     if found.status is not Status.PENDING and len(found.terms.seats) > 2:
-        return f"any {deciding_text(found.terms)}"
+        return _council(found.terms, lacking)
     if found.status is not Status.PENDING or (found.role == "from" and not found.told):
         return f"the box of {found.neighbour}"
     if found.role == "from":
         return f"{found.to_user or 'a member'} of {found.neighbour}"
     return found.to_user if found.member is not None else "nobody: no member here has that name"
+
+
+def _council(terms: Terms, lacking: Sequence[str]) -> str:
+    if not lacking:
+        return f"any {deciding_text(terms)} to reach each other"
+    boxes = "box" if len(lacking) == 1 else "boxes"
+    return f"the {boxes} of {together(lacking)}, to show what is held to any {deciding_text(terms)}"
 
 
 def _evidence(seats: Iterable[SeatStanding], certificate: Certificate | None) -> str:
@@ -115,7 +164,8 @@ def _evidence(seats: Iterable[SeatStanding], certificate: Certificate | None) ->
 
 
 def _absent_from_ms(opened: Opened, seats: Iterable[SeatStanding]) -> int:
-    if all(seat.is_proven and seat.statement == "hold" for seat in seats if seat.party):
+    proven = [seat.statement for seat in seats if seat.party and seat.is_proven]
+    if proven == ["hold", "hold"] or "no-hold" in proven:
         return 0
     return councils.absent_from_ms(opened.terms, opened.opened_ms)
 

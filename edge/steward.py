@@ -3,7 +3,7 @@ commands and the pages of the desk both come here."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
@@ -13,10 +13,12 @@ from edge.errors import PeerError, Refused, Unreachable
 from edge.federation_client import FederationClient
 from edge.health import Health
 from edge.peering import Profile
+from edge.storage import logs, neighbours, trades
+from edge.storage import misbehaviour as kept
 from edge.storage.tx import Runner, View
 from edge.transport.client import Endpoint
 
-TELL_S_MAX = 10
+TELL_S_MAX = 10.0
 _log = logging.getLogger(__name__)
 PostTo = Callable[[str, Endpoint, str, bytes], Awaitable[bytes]]
 
@@ -71,13 +73,63 @@ async def join(box: Box, line: str) -> str:
     return invited.village_id
 
 
-async def tell(box: Box, village: str) -> None:
-    """Tell a neighbour what is stored. If that fails, what was done is done all the same, and a box
-    that serves goes on trying."""
-    try:
-        async with asyncio.timeout(TELL_S_MAX):
-            await box.client.exchange(village)
-    except (Unreachable, PeerError, Refused, TimeoutError) as error:
-        _log.info("%s has not been told yet: %s", village, error)
+async def tell(box: Box, village: str) -> str:
+    """Tell a neighbour what is stored; return why that failed, empty if it did not. If it does,
+    what was done is done all the same, and a box that serves goes on trying."""
+    failure = await speak(box.client, village)
+    if failure:
+        _log.info("%s has not been told yet: %s", village, failure)
         if box.serving:
             box.client.kick(village)
+    return failure
+
+
+async def speak_with_all(
+    villages: Iterable[str], speak_with: Callable[[str], Awaitable[str]]
+) -> dict[str, str]:
+    """Speak with all of them at once; return by village why that failed, empty if it did not."""
+    asked = sorted(villages)
+    return dict(zip(asked, await asyncio.gather(*map(speak_with, asked)), strict=True))
+
+
+async def speak(client: FederationClient, village: str) -> str:
+    """Exchange with a neighbour; return in words why that failed, empty if it did not."""
+    try:
+        async with asyncio.timeout(TELL_S_MAX):
+            await client.exchange(village)
+    except TimeoutError:
+        return f"no answer in {TELL_S_MAX:g} s"
+    except (Unreachable, PeerError, Refused) as error:
+        return error.detail
+    return ""
+
+
+def neighbours_listed(box: Box, view: View) -> list[dict[str, object]]:
+    """Return what `peer list` shows of each neighbour."""
+    everyone = neighbours.everyone(view)
+    heard = box.health(view).neighbours if everyone else []
+    decide_too = {each.village: each.decide_too for each in heard}
+    return [
+        {
+            "village": each.village,
+            "name": each.entry.name,
+            "addresses": list(each.addresses),
+            "records_held": logs.size_of(view, each.log),
+            "holds_of_ours": each.has_size,
+            "last_contact": each.last_contact_ms // 1000,
+            "open_trades": trades.count_open(view, neighbour=each.village),
+            "trouble": each.trouble,
+            "misbehaviour": [found.text for found in kept.of(view, each.village, each.key)],
+            "lines": msgspec.to_builtins(desk.lines(view, each.village)),
+            "decide_too": decide_too[each.village],
+        }
+        for each in everyone
+    ]
+
+
+def candidates_listed(view: View) -> list[dict[str, object]]:
+    """Return the villages that have offered themselves."""
+    return [
+        {"village": entry.village_id, "name": entry.name, "source": source, "seen": seen // 1000}
+        for entry, source, seen in neighbours.candidates(view)
+    ]

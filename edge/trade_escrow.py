@@ -6,7 +6,7 @@ from them by `core.trade.next_action`, so the first message, a retry and a resta
 
 from collections.abc import Iterable, Sequence
 
-from edge import trade_council, trade_delivery, trade_receipt, trade_seats, trade_terms
+from edge import trade_council, trade_delivery, trade_ends, trade_receipt, trade_seats, trade_terms
 from edge.core import council, limits, listing, names, records, trade, words
 from edge.core.accounts import member_account
 from edge.core.council import Certificate, Seat
@@ -493,6 +493,6 @@ def _end(tx: Tx, known: Trade) -> None:
     holds.end_hold(tx, known, certificate)
     if not settled:
         _take_listed(tx, known, -1)
-    reason = "" if settled else f"{known.neighbour} was not bound by it"
+    reason = "" if settled else trade_ends.why_aborted(tx, known)
     ended = trades.advance(tx, known, Event.COMMIT if settled else Event.ABORT, reason)
     trade_delivery.note_end(tx, ended)

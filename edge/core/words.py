@@ -21,9 +21,14 @@ _BY_COUNCIL = (
     "Any {deciding} decide it together. This ends by itself as soon as that many of them have "
     "reached each other; until then neither side can take it back."
 )
+_IF_NOT_SHOWN = (
+    "Waiting for {boxes} to show what is held there to the other villages. If {they} not come "
+    "back, this ends by itself soon after {absent_from}, once any {deciding} have reached each "
+    "other, and what is held comes back; until then neither side can take it back."
+)
 _TO_CONFIRM = "Waiting for the box of {village} to confirm. "
 _ONLY_IF = "Only if the offer had ended before it heard of this does what is held come back. "
-_IF_NEVER = "If it never does, what is held comes back soon after {deadline}. "
+_IF_NEVER = "If it never does, what is held comes back soon after {absent_from}. "
 _BOUND = "Both villages are bound, and {your} {gives} {are} held. " + _TO_CONFIRM + _ENDS_ITSELF
 _DONE = "Done, in both ledgers: {you} gave {gives} and got {gets}."
 _DONE_GIFT = "Done, in both ledgers: {you} gave {gives} as a gift."
@@ -149,14 +154,18 @@ def describe(
     told: bool = True,
     silent_since: str = "",
     addressed: Addressed = "name",
+    missing: Sequence[str] = (),
+    absent_from: str = "",
 ) -> str:
     """Return one side's trade as sentences: to its member, or if not `yours` to anybody else here.
 
     `deadline` is when a proposal ends, in the reader's time zone; if empty, it is shown in UTC.
     `told`: the neighbour has stored this state. `silent_since`: when a neighbour that has gone
-    silent was last heard from.
+    silent was last heard from. `missing`: the parties to a council's trade whose hold is not proven
+    here, which may be said to be absent from `absent_from` on, the same as `deadline` if empty.
     """
     given, fee = _given(terms, role)
+    deadline = deadline or when(moment(terms.deadline_minute * limits.MINUTE_MS))
     status = Status.SETTLED if status in CARRIED_OUT else status
     sentence = SENTENCES[role, status]
     gets = quantity_text(terms.request if role == "from" else terms.offer)
@@ -168,6 +177,9 @@ def describe(
         sentence = _TO_NOBODY
     waits = status in (Status.ACCEPTED, Status.HELD)
     if len(terms.seats) > 2:
+        if missing:
+            sentence = sentence.replace(_TO_CONFIRM, "").replace(_ONLY_IF, "")
+            sentence = sentence.replace(_ENDS_ITSELF, _IF_NOT_SHOWN)
         sentence = sentence.replace(_ENDS_ITSELF, _BY_COUNCIL).replace(_ONLY_IF, _IF_NEVER)
         if status is Status.HELD:
             sentence = sentence.replace(_TO_CONFIRM, "")
@@ -196,7 +208,10 @@ def describe(
         gets=gets,
         are="is" if one else "are",
         come="comes" if one else "come",
-        deadline=deadline or when(moment(terms.deadline_minute * limits.MINUTE_MS)),
+        deadline=deadline,
+        absent_from=absent_from or deadline,
+        boxes=f"the {'box' if len(missing) == 1 else 'boxes'} of {together(missing or [village])}",
+        they="it does" if len(missing) == 1 else "they do",
         silent_since=silent_since,
         deciding=deciding_text(terms),
         reason=reason or "it came to nothing",
@@ -269,6 +284,15 @@ def deciding_text(terms: Terms) -> str:
     count = len(terms.seats)
     villages = together([seat.village for seat in terms.seats])
     return f"{quorum(count)} of the {count} villages {villages}"
+
+
+def asked_text(village: str, why_not: str) -> str:
+    """Return whether a village answered just now: `ose-texas-001 answered`, or why it did not."""
+    if not why_not:
+        return f"{village} answered"
+    if why_not.startswith(f"{village} "):
+        return why_not
+    return f"{village}: {why_not}"
 
 
 def together(villages: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ SHOWS: Final[Mapping[str, str]] = {
 _STATUSES: Final[Mapping[str, frozenset[Status]]] = {
     "": swaps.OPEN,
     "answer": frozenset({Status.PENDING}),
-    "bound": abandon.BOUND,
+    "bound": standing.BOUND,
     "ended": ENDED,
     "disputed": frozenset({Status.DISPUTED}),
 }
@@ -170,7 +170,8 @@ def gather(view: View, asked: Asked) -> TradesPage:
 find = deciding.swap_or_subject
 
 
-def in_full(view: View, found: Swap | Opened) -> TradePage:
+def in_full(view: View, found: Swap | Opened, now_ms: int) -> TradePage:
+    """Return a trade's page; `now_ms` by the clock."""
     if isinstance(found, Deal):
         return _deal_in_full(view, found)
     terms = found.terms
@@ -181,8 +182,8 @@ def in_full(view: View, found: Swap | Opened) -> TradePage:
         row, stands = own(view, found), standing.of(view, found)
         fee = terms.from_fee if found.role == "from" else terms.to_fee
         proposed = found.created_ms
-        give_up = "" if row.ended else "bound" if found.status in abandon.BOUND else "unbound"
-        why_not = abandon.why_not(view, found) if give_up == "bound" else ""
+        give_up = "" if row.ended else "bound" if found.status in standing.BOUND else "unbound"
+        why_not = abandon.why_not(view, found, now_ms) if give_up == "bound" else ""
     absent_ms = stands.absent_from_ms
     return TradePage(
         row,
@@ -199,7 +200,7 @@ def in_full(view: View, found: Swap | Opened) -> TradePage:
 
 def own(view: View, found: Trade) -> TradeRow:
     """Return a trade with another village, ended or not."""
-    terms, stands = found.terms, standing.of(view, found)
+    terms, stands, lacks = found.terms, standing.of(view, found), standing.unshown(view, found)
     beside = trade_delivery.after(view, found, lambda ms: views.local_time(ms).text)
     badge, tone = views.badge_of(found, beside)
     me, them = found.from_user, found.to_user
@@ -217,6 +218,8 @@ def own(view: View, found: Trade) -> TradeRow:
         yours=False,
         told=found.told,
         addressed=found.addressed,
+        missing=lacks.villages,
+        absent_from=views.local_time(lacks.absent_from_ms).text,
     )
     ended, is_disputed = found.status in ENDED, found.status is Status.DISPUTED
     if found.status is Status.PENDING:
@@ -235,7 +238,7 @@ def own(view: View, found: Trade) -> TradeRow:
         held=_held(found),
         evidence=stands.evidence,
         ended=ended,
-        may_retry=not ended and (found.role == "from" or found.status in abandon.BOUND),
+        may_retry=not ended and (found.role == "from" or found.status in standing.BOUND),
         has_receipt=found.certificate is not None and found.to_signature is not None,
         disputes=tuple(_disputes(view, found)) if is_disputed else (),
     )
@@ -346,7 +349,7 @@ def _seat(seat: SeatStanding) -> SeatView:
 
 def _held(found: Trade) -> str:
     what = words.gives_text(found.terms, found.role)
-    if found.status in abandon.BOUND:
+    if found.status in standing.BOUND:
         return f"{what}, held until it has ended"
     return f"{what}, set aside" if found.reserved else "nothing"
 

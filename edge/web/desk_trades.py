@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from edge import abandon, misbehaviour, trade_receipt
+from edge import abandon, misbehaviour, steward, trade_receipt
 from edge.core import receipt, words
 from edge.core.receipt import RECEIPT_BYTES_MAX
 from edge.core.trade import HOW_IT_STANDS
 from edge.errors import InvalidInput, PeerError, Refused, UnknownTrade, WrongState
-from edge.storage import neighbours, swaps
+from edge.storage import neighbours
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.members import Member
@@ -81,17 +81,19 @@ class TradeDesk(Desk):
         )
 
     async def retry(self, request: web.Request) -> web.Response:
-        """POST /desk/trades/{id}/retry: speak with each village that decides, now."""
+        """POST /desk/trades/{id}/retry: speak with those that decide; say who answered."""
         member, form = await self._form(request, RetryForm)
         seats = await self._runner.read(lambda view: _others(view, request.match_info["id"]))
+        asked = await steward.speak_with_all(seats, self._shop.speak) if form.form else {}
+        silent = [village for village, why in asked.items() if why]
 
         def say(_: Tx) -> str:
             if not seats:
                 raise UnknownTrade("none of its villages is a neighbour any more")
-            return f"Speaking with {words.together(seats)} now: look again in a moment"
+            return "Asked now: " + "; ".join(words.asked_text(*each) for each in asked.items())
 
         return await self._do(
-            request, member, form, say, self._trade, _here(request), lambda: self._tell(seats)
+            request, member, form, say, self._trade, _here(request), lambda: self._tell(silent)
         )
 
     async def abandon(self, request: web.Request) -> web.Response:
@@ -113,7 +115,7 @@ class TradeDesk(Desk):
 
         def give_up(tx: Tx) -> str:
             by = f"the steward {member.name}"
-            ended = abandon.abandon(tx, swaps.named(tx, id_), by, form.reason, evidence)
+            ended = abandon.abandon(tx, abandon.named(tx, id_), by, form.reason, evidence)
             return f"The trade {HOW_IT_STANDS[ended.status]}"
 
         return await self._do(
@@ -134,7 +136,7 @@ class TradeDesk(Desk):
         id_ = request.match_info["id"]
 
         def look(view: View) -> desk_trade_views.TradePage:
-            return desk_trade_views.in_full(view, desk_trade_views.find(view, id_))
+            return desk_trade_views.in_full(view, desk_trade_views.find(view, id_), self._now())
 
         context = {"page": await self._runner.read(look), **FORMS, **more}
         return await self._page(request, member, "desk-trade.html", context, status)

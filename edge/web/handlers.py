@@ -33,7 +33,8 @@ class Shop:
     """What the pages need of the box.
 
     `committed(stamp)`: wait for a later batch of writes. `kick(village)`: exchange with that
-    neighbour now; `announce()`: with all of them. `join(line)`: take up an invitation; it gives
+    neighbour now; `announce()`: with all of them. `speak(village)` exchanges, and gives in words
+    why that failed, or nothing. `join(line)`: take up an invitation; it gives
     the village that invites. `health`: how the box is. `session_key`: 32 bytes. `run_blocking` runs
     a function on another thread. `random(count)` gives that many bytes.
     """
@@ -41,6 +42,7 @@ class Shop:
     runner: Runner
     committed: Committed
     kick: Callable[[str], None]
+    speak: Callable[[str], Awaitable[str]]
     announce: Callable[[], None]
     join: Callable[[str], Awaitable[str]]
     health: Callable[[View], Health]

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from edge import desk, trade_delivery
+from edge import desk, standing, trade_delivery
 from edge.core import after_words, delivery, limits, words
 from edge.core.accounts import MEMBER, TREASURY
 from edge.core.names import TOKEN, TOKEN_DECIMALS, amount_text, is_asset_code
@@ -210,7 +210,7 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
     badge, tone = badge_of(found, beside)
     came = after_words.after(role, found.status, terms, beside, me, them, yours=True)
     later = trade_delivery.steps(view, found)
-    leg = delivery.leg_of(terms, role)
+    leg, lacks = delivery.leg_of(terms, role), standing.unshown(view, found)
     back, tokens = ("", ""), ""
     if "refund" in later:
         sides = delivery.refund_sides(terms, role, beside.stand.delivered)
@@ -234,6 +234,8 @@ def shown(view: View, found: Trade, now_ms: int) -> TradeView:
                 told=found.told,
                 addressed=found.addressed,
                 silent_since=_silent_since(neighbour, now_ms),
+                missing=lacks.villages,
+                absent_from=local_time(lacks.absent_from_ms).text,
             ),
             came,
         ),

@@ -86,6 +86,7 @@ async def test_a_receipt_on_a_stick_ends_a_bound_trade(
     )
     assert not {"Alice", "Bob"} & set(re.findall(r"\w+", json.dumps(seen)))
     assert await b.ask(control.TradeList(deciding=True)) == []
+    assert await c.ask(control.TradeList(counted=True)) == {"trades": [], "undecided": 0}
     in_full = await c.ask(control.TradeShow(id_))
     assert {seat["village"] for seat in in_full["standing"]["seats"]} == set(NAMES)
     stick = tmp_path / "receipt.json"
@@ -96,6 +97,10 @@ async def test_a_receipt_on_a_stick_ends_a_bound_trade(
 
     await a.start()
     assert await status(a, id_) == "HELD"
+    retried = await a.ask(control.TradeRetry(id_))
+    assert [each["village"] for each in retried["asked"]] == [b.village, c.village, d.village]
+    for each in retried["asked"]:
+        assert (each["answered"], "answer" in each["reason"]) == (False, True)
     abandon = ("trade", "abandon", id_, "--dir", a.folder)
     refused = village_edge(*abandon)
     assert (refused.code, refused.out) == (1, "")

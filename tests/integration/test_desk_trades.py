@@ -248,7 +248,11 @@ async def test_trying_again(two: Two, alice: Browser) -> None:
     made = await propose(two.a, "Alice", CALIFORNIA, "Bob", *SIDES)
     before = len(two.a.kicked)
     await fill(alice, "/desk/trades", f"/desk/trades/{made.id}/retry")
-    assert done_of(alice.text) == f"Speaking with {CALIFORNIA} now: look again in a moment."
+    assert done_of(alice.text) == f"Asked now: {CALIFORNIA} does not answer."
+    assert two.a.kicked[before:] == [CALIFORNIA]
+    two.wire.cut = False
+    await fill(alice, "/desk/trades", f"/desk/trades/{made.id}/retry")
+    assert done_of(alice.text) == f"Asked now: {CALIFORNIA} answered."
     assert two.a.kicked[before:] == [CALIFORNIA]
 
 
@@ -472,18 +476,25 @@ async def test_an_undecided_one_can_be_tried_again(four: list[WebBox], browser: 
     wire.cut = True
     steward: Browser = await browser(c)
     await steward.sign_in("Carol")
+    await steward.get("/desk/trades")
+    assert re.search(
+        r'<a href="/desk/trades\?show=deciding">Of others: not decided yet \(1\)</a>', steward.text
+    )
     shown = text_of(await steward.get("/desk/trades?show=deciding"))
+    assert '<a href="/desk/trades?show=deciding">Of' not in steward.text
     assert "Not decided yet ose-a-001 offers" in shown
-    assert "Waits for any 3 of the 4 villages" in shown
+    assert "Waits for the box" in shown and "to show what is held to any 3 of the 4" in shown
     page = f"/desk/trades/{made.id}"
-    assert "If a hold stays away it may be said to be absent from" in text_of(
+    assert "If a hold is never shown it may be said to be absent from" in text_of(
         await steward.get(page)
     )
     before = len(c.kicked)
     await steward.send(f"{page}/retry")
-    assert "Speaking with ose-a-001, ose-b-001 and ose-d-001 now" in done_of(steward.text)
+    silent = [f"{village} does not answer" for village in ("ose-a-001", "ose-b-001", "ose-d-001")]
+    assert done_of(steward.text) == f"Asked now: {'; '.join(silent)}."
     assert c.kicked[before:] == ["ose-a-001", "ose-b-001", "ose-d-001"]
     await steward.post(
         f"{page}/abandon", {**steward.hidden(f"{page}/retry"), "sure": "yes", "form": "0" * 32}
     )
-    assert steward.status == 404
+    assert steward.status == 409
+    assert "only helps to decide trade" in error_of(steward.text)

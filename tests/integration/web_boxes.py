@@ -118,6 +118,7 @@ class WebBox:
                 runner=self.store,
                 committed=self.store.committed,
                 kick=self.kick,
+                speak=lambda village: steward.speak(self.client, village),
                 announce=self.client.kick_all,
                 join=self.join,
                 health=self.health,

@@ -107,9 +107,23 @@ async def test_an_acceptance_on_its_way_is_answered_with_no_hold(four: Four) -> 
     await four.settle_down()
     assert at(four.a, known).status is Status.CANCELLED
     assert at(four.b, known).status is Status.ABORTED
+    withdrawn = f"{A} withdrew it, or heard of the acceptance too late"
+    assert at(four.b, known).reason == withdrawn
     assert available(four.b, "Bob")["SOLAR-PANEL"] == "5"
     for village in four.all:
         village.look(audit)
+
+
+async def test_of_an_ended_trade_no_hold_is_said_to_be_absent(four: Four) -> None:
+    known = four.propose()
+    await four.a.client.exchange(B)
+    give_up(four.a, known)
+    four.accept(known)
+    await four.settle_down([four.a, four.b])  # too few to decide
+    assert at(four.b, known).status is Status.ACCEPTED
+    stands = four.a.look(lambda view: standing.of(view, at_(view, known)))
+    assert at(four.a, known).status is Status.CANCELLED
+    assert (stands.waits_for, stands.absent_from_ms) == ("nobody: it has ended", 0)
 
 
 async def test_a_trade_at_home_that_nobody_answers(four: Four) -> None:
@@ -142,6 +156,17 @@ async def settled_elsewhere(four: Four) -> Trade:
     return known
 
 
+async def test_a_village_that_only_helps_to_decide_gives_nothing_up(four: Four) -> None:
+    known = await accepted(four)
+    await four.b.client.exchange(C)
+    said = f"only helps to decide trade {known.id}: only its two parties, {A} and {B}, can"
+    with pytest.raises(WrongState, match=said):
+        four.c.look(lambda view: abandon.named(view, known.id))
+    with pytest.raises(UnknownTrade, match="there is no trade"):
+        four.c.look(lambda view: abandon.named(view, "0" * 16))
+    assert four.b.look(lambda view: abandon.named(view, known.id)).id == known.id
+
+
 async def test_a_reason_is_one_line(four: Four) -> None:
     known = four.propose()
     for reason in ("two\nlines", "x" * 2_000):
@@ -162,14 +187,14 @@ async def test_nothing_ends_a_bound_trade_without_evidence(four: Four) -> None:
         give_up(four.b, known)
     for said in (
         "this village is bound by it, and neither a clock nor a steward ends that",
-        f"It waits for any 3 of the 4 villages {A}, {B}, {C} and {D}.",
-        f"Ask the stewards of {A}, {C} and {D} if their boxes run",
-        "the seats may say so from",
+        f"waits for the box of {A}, to show what is held to any 3 of the 4 villages {A}, {B}, ",
+        f"Ask the steward of {A} if its box runs, and try again.",
+        "the seats may say that it is absent from",
         "the receipt that it exports brings it here as a file",
     ):
         assert said in error.value.detail
     four.world.now_ms += 30 * 86_400_000
-    with pytest.raises(WrongState):
+    with pytest.raises(WrongState, match=f"Ask the stewards of {A}, {C} and {D} if their boxes"):
         give_up(four.b, known)
     assert (at(four.b, known).status, available(four.b, "Bob")) == (Status.ACCEPTED, before)
 
@@ -199,6 +224,7 @@ async def test_a_receipt_of_another_seat_releases(four: Four) -> None:
     file = file_of(four.d, known)
     ended = give_up(four.b, known, file)
     assert ended.status is Status.ABORTED
+    assert ended.reason == f"{A} withdrew it, or heard of the acceptance too late"
     assert available(four.b, "Bob")["SOLAR-PANEL"] == "5"
     await four.settle_down()
     for village in four.all:
@@ -220,7 +246,9 @@ async def test_two_parties_alone() -> None:
     known = a.now(lambda tx: trade_escrow.propose(tx, members.named(tx, "Alice"), asked))
     await a.client.exchange(B)
     b.now(lambda tx: trade_escrow.accept(tx, members.named(tx, "Bob"), at_(tx, known)))
-    with pytest.raises(WrongState, match=f"It waits for the box of {A}. Ask the stewards of {A}"):
+    with pytest.raises(
+        WrongState, match=f"It waits for the box of {A}. (The other boxes|Ask the steward of {A})"
+    ):
         give_up(b, known)
     deliver = world.deliver
 
@@ -349,13 +377,64 @@ async def test_how_a_trade_stands_at_a_party_and_at_a_seat(four: Four) -> None:
     assert stands.evidence == f"no hold of {A} yet; the hold of {B}, not proven yet"
     minute = known.terms.deadline_minute
     assert stands.absent_from_ms == minute * 60_000 + councils.ABSENT_AFTER_MS
-    assert "Not decided yet: any 3 of the 4 villages" in standing.in_words(stands)
+    said = f"Not decided yet. It waits for the boxes of {A} and {B}, to show what is held to any"
+    assert said in standing.in_words(stands)
     await four.settle_down()
     [opened] = four.c.look(lambda view: deciding.page(view, 10))
     stands = four.c.look(lambda view: standing.of_subject(view, opened))
     assert (stands.decided, stands.waits_for) == ("COMMIT", "nobody: it is decided")
     assert stands.evidence.startswith("the decision, signed by ose-")
     assert standing.in_words(stands) == "Decided: carried out."
+
+
+async def test_a_hold_that_was_never_shown_waits_for_its_box(four: Four) -> None:
+    """The proposer's box holds its side while the two others are away, and then dies."""
+    known = await accepted(four)
+    await four.settle_down([four.a, four.b])
+    assert (at(four.a, known).status, at(four.b, known).status) == (Status.HELD, Status.HELD)
+    others = [four.b, four.c, four.d]
+    await four.settle_down(others)
+    assert at(four.b, known).status is Status.HELD
+    absent_ms = known.terms.deadline_minute * 60_000 + councils.ABSENT_AFTER_MS
+    after = views.local_time(absent_ms).text
+    deciding_ = f"any 3 of the 4 villages {A}, {B}, {C} and {D}"
+    stands = four.b.look(lambda view: standing.of(view, at_(view, known)))
+    waits = f"the box of {A}, to show what is held to {deciding_}"
+    assert (stands.waits_for, stands.absent_from_ms) == (waits, absent_ms)
+    shown = four.b.look(lambda view: views.shown(view, at_(view, known), absent_ms))
+    assert (
+        f"Waiting for the box of {A} to show what is held there to the other villages. If it does "
+        f"not come back, this ends by itself soon after {after}, once {deciding_} have reached "
+        "each other, and what is held comes back"
+    ) in shown.sentence
+    assert "decide it together" not in shown.sentence
+    [opened] = four.c.look(lambda view: deciding.page(view, 1))
+    assert four.c.look(lambda view: standing.of_subject(view, opened)).waits_for == waits
+    four.world.now_ms = absent_ms
+    for _ in range(6):
+        four.world.now_ms += 20_000
+        for village in others:
+            village.now(trade_escrow.wake)
+        await four.settle_down(others)
+    assert at(four.b, known).status is Status.ABORTED
+    assert at(four.b, known).reason == "the holds of both villages were not shown in time"
+    assert available(four.b, "Bob")["SOLAR-PANEL"] == "5"
+
+
+async def test_holds_that_are_proven_wait_for_any_of_the_villages(four: Four) -> None:
+    known = await accepted(four)
+    await four.settle_down()
+    bound = replace(at(four.a, known), status=Status.HELD)
+    for village in four.all:
+        lacking = village.look(lambda view: standing.missing(view, known.subject, known.terms))
+        assert lacking == ()
+    waits = f"any 3 of the 4 villages {A}, {B}, {C} and {D} to reach each other"
+    assert standing.waits_for(bound, lacking) == waits
+    shown = four.a.look(lambda view: views.shown(view, bound, four.a.clock_ms()))
+    why = four.a.look(lambda view: abandon.why_not(view, bound, four.a.clock_ms()))
+    assert "The other boxes were all heard from within the last 2 minutes: try again soon." in why
+    assert "absent" not in why
+    assert "decide it together" in shown.sentence and "come back" not in shown.sentence
 
 
 async def test_what_a_seat_decides_is_found_page_by_page(four: Four) -> None:

@@ -143,6 +143,16 @@ def test_trades_of_others() -> None:
     assert "  ABORT     ose" in first
 
 
+def test_a_list_tells_of_those_that_the_village_helps_to_decide() -> None:
+    own = "\n".join(shown.trades([TRADE]))
+    assert "\n".join(shown.listed([TRADE])) == own
+    for count, said in ((0, ""), (1, "decide 1 trade, "), (2, "decide 2 trades, ")):
+        text = "\n".join(shown.listed({"trades": [TRADE], "undecided": count}))
+        assert text.startswith(own)
+        assert ("--deciding" in text, said in text) == (count > 0, True)
+    assert "No trades yet." in next(shown.listed({"trades": [], "undecided": 1}))
+
+
 def test_a_trade_in_full() -> None:
     seat = {
         "village": "ose-texas-001",
@@ -169,6 +179,19 @@ def test_a_trade_in_full() -> None:
         "a hold may be said to be absent from 2025-10-09 08:54:20 UTC on",
     ):
         assert said in text
+    assert "asked now" not in text
+    asked = [
+        {"village": "ose-texas-001", "answered": True, "reason": ""},
+        {"village": "ose-ohio-001", "answered": False, "reason": "no answer in 10 s"},
+        {"village": "ose-iowa-001", "answered": False, "reason": "ose-iowa-001 does not answer"},
+    ]
+    text = "\n".join(shown.trade_in_full(SUBJECT | {"standing": stands, "asked": asked}))
+    for said in (
+        "asked now: ose-texas-001 answered",
+        "asked now: ose-ohio-001: no answer in 10 s",
+        "asked now: ose-iowa-001 does not answer",
+    ):
+        assert f"    {said}\n" in text
 
 
 def test_peers() -> None:
@@ -273,6 +296,13 @@ def test_a_proof() -> None:
     gift = "\n".join(shown.proof_lines(answer | {"request": "0.00 AT"}))
     assert "ose-california-001 gives nothing: it is a gift\n" in gift
     assert "trade     0101010101010101, trade_id a1b2" in text
+    aborted = list(shown.proof_lines(answer | {"outcome": "aborted"}))
+    assert aborted[:3] == [
+        "The receipt holds.",
+        "  Nothing changed hands: the trade was not carried out.",
+        "  ose-missouri-001 would have given 100.00 AT",
+    ]
+    assert not any(" gives " in line for line in aborted)
 
 
 def test_proofs_of_misbehaviour_show_whose_key_it_was() -> None:
