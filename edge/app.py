@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from edge.appliance import files, health, recovery
 from edge.appliance.clock import Clock
 from edge.appliance.randomness import random_bytes
 from edge.appliance.watchdog import NOBODY, Supervisor
+from edge.catching_up import CatchingUp
 from edge.config import FILE as SETTINGS
 from edge.config import Config, VillageSettings, check_village, parse_listen, to_toml
 from edge.core import crypto, limits, messages
@@ -70,39 +70,14 @@ def create_village(
     check_village(village)
     phrase = recovery.phrase_of(random_bytes(recovery.ENTROPY_BYTES))
     key = crypto.SecretKey(recovery.identity_seed(phrase))
-    place = folder.resolve()
-    if place == Path.cwd():
-        raise ConfigError("a village is made in a new folder: name one, not the one you are in")
-    draft = place.with_name(f".{place.name}.new")
-    try:
-        _check_free(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft.mkdir(mode=0o700, exist_ok=True)
-        with files.FolderLock(draft):  # against another init of the same folder
-            try:
-                _check_free(place)
-                files.empty(draft)
-                _fill(draft, village, key)
-                show(phrase)
-                draft.replace(place)
-            except BaseException:
-                shutil.rmtree(draft, ignore_errors=True)
-                raise
-        files.sync_folder(place.parent)
-    except OSError as error:
-        raise ConfigError(f"cannot make {folder}: {error.strerror}") from error
+    with files.new_folder(folder, SETTINGS) as draft:
+        _fill(draft, village, key)
+        show(phrase)
     return phrase
 
 
-def _check_free(place: Path) -> None:
-    if (place / SETTINGS).exists():
-        raise ConfigError(f"{place} already holds a village: nothing was changed")
-    if place.exists() and any(place.iterdir()):
-        raise ConfigError(f"{place} is not empty: a village needs a folder of its own")
-
-
 def _fill(draft: Path, village: VillageSettings, key: crypto.SecretKey) -> None:
-    files.write(draft / IDENTITY, key.seed.hex().encode() + b"\n")
+    files.write(draft / IDENTITY, identity_text(key))
     tls_key, certificate = tls.make_certificate(village.id, [socket.gethostname()])
     files.write(draft / TLS_KEY, tls_key)
     files.write(draft / TLS_CERTIFICATE, certificate, 0o644)
@@ -117,6 +92,11 @@ def _fill(draft: Path, village: VillageSettings, key: crypto.SecretKey) -> None:
             raise error
     finally:
         conn.close()
+
+
+def identity_text(key: crypto.SecretKey) -> bytes:
+    """Return what stands in the file that `read_identity` reads."""
+    return key.seed.hex().encode() + b"\n"
 
 
 def read_identity(folder: Path) -> crypto.SecretKey:
@@ -165,8 +145,10 @@ class App:
         self.transport = PeerClient(
             config.village.id, key, self._endpoint_of, self.clock.now_s, random_bytes
         )
+        heartbeat_s = config.federation.heartbeat_s
+        self.catching_up = CatchingUp(store, self.transport, self.identity, heartbeat_s)
         self.client = FederationClient(
-            store, self.transport, trade_escrow, random_bytes, config.federation.heartbeat_s
+            store, self.catching_up, trade_escrow, random_bytes, heartbeat_s
         )
         self.federation_port = 0
         self.page_urls: list[str] = []
@@ -228,7 +210,8 @@ class App:
         self.store.failed.add_done_callback(lambda _: self._stop.set())
         async with contextlib.AsyncExitStack() as stack:
             await self._listen(stack)
-            client = asyncio.create_task(self.client.run(), name="federation")
+            speaking = self.catching_up.run(self.client.run)
+            client = asyncio.create_task(speaking, name="federation")
             client.add_done_callback(self._on_end)
             stack.push_async_callback(_cancelled, client)
             await stack.enter_async_context(supervisor.told(self._round_trip))
@@ -255,6 +238,7 @@ class App:
         page_tls = _bind(stack, listen.page_tls, "listen.page_tls") if listen.page_tls else None
         self.federation_port = federation.getsockname()[1]
         await self._note_start(stack)
+        await self.catching_up.at_start()
         box = await self.box(serving=True)
         context = tls.federation_context(certificate, key)
         neighbours = Connections(
@@ -331,7 +315,7 @@ class App:
         return FederationRoutes(
             self.identity.village,
             self.store,
-            self.client.answer,
+            self.catching_up.answering(self.client.answer),
             register,
             self._guard,
             connections.trust,
@@ -366,6 +350,7 @@ class App:
     async def _check(self) -> None:
         """Stop the box if the ledger differs from its log: nothing more is built on it then."""
         _log.info("the box was not stopped cleanly: auditing in the background")
+        await self.catching_up.may_speak()  # what is being taken back does not agree by itself
         try:
             report = await self.store.read(lambda view: audit.audit(view, self._go_on))
         except _Stopping:

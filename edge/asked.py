@@ -118,8 +118,13 @@ def _pin(arguments: argparse.Namespace) -> str:
     if pin is None and sys.stdin.isatty():
         return _pin_typed(arguments.name)
     if pin is None:
-        return _decoded(sys.stdin.buffer.readline(LINE_BYTES_MAX), "the PIN").rstrip("\n")
+        return read_line("the PIN")
     return pin
+
+
+def read_line(what: str) -> str:
+    """Return a line from standard input."""
+    return _decoded(sys.stdin.buffer.readline(LINE_BYTES_MAX), what).rstrip("\n")
 
 
 def _pin_typed(name: str) -> str:

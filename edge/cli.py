@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import contextlib
 import io
-import itertools
 import json
 import logging
 import os
@@ -18,7 +17,18 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge import __version__, app, asked, cli_proofs, cli_trades, commands, control, shown
+from edge import (
+    __version__,
+    app,
+    asked,
+    cli_backup,
+    cli_progress,
+    cli_proofs,
+    cli_trades,
+    commands,
+    control,
+    shown,
+)
 from edge.appliance import event_loop, streams
 from edge.appliance.watchdog import Supervisor
 from edge.config import FOLDER_VARIABLE, VillageSettings, check_environment, load
@@ -286,7 +296,8 @@ def _trade(commands: _Commands) -> None:
 
 def _files(commands: _Commands) -> None:
     _command(commands, "audit", "recompute the whole ledger and compare", _run_audit, printed=True)
-    cli_proofs.add_verify(_command, commands, _run_verify)
+    cli_proofs.add_verify(_command, commands, _run_made)
+    cli_backup.add(_command, commands, _run_made, _ask)
     export = _group(commands, "export", "write files for others")
     for name, help_, ask in (
         ("registry", "this village and its neighbours", lambda a: control.ExportRegistry()),
@@ -416,7 +427,7 @@ def _run_audit(arguments: argparse.Namespace) -> None:
     try:
         with database.storage_errors(path):
             database.check_pages(conn, path)
-            report = audit.audit(View(conn), _progress(arguments))
+            report = audit.audit(View(conn), cli_progress.of_records(arguments))
     finally:
         conn.close()
     if arguments.json:
@@ -425,19 +436,8 @@ def _run_audit(arguments: argparse.Namespace) -> None:
         _print(shown.audit_lines(report))
 
 
-def _progress(arguments: argparse.Namespace) -> Callable[[int, int], None] | None:
-    if arguments.json or not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        end = "\r\033[K" if done == total else ""  # wipe the line: what follows begins it anew
-        print(f"\r{done:,} of {total:,} records{end}", end="", file=sys.stderr, flush=True)
-
-    return show
-
-
-def _run_verify(arguments: argparse.Namespace) -> None:
-    answer, lines = cli_proofs.verified(arguments)
+def _run_made(arguments: argparse.Namespace) -> None:
+    answer, lines = arguments.make(arguments)
     if arguments.json:
         print(json.dumps(answer, indent=2))
     else:
@@ -457,7 +457,7 @@ def _ask(arguments: argparse.Namespace) -> Any:
     check_environment(os.environ)
     command: control.AnyCommand = arguments.ask(arguments)
     control.check(command)
-    return _loop(lambda: _patiently(_answer(arguments.dir, command)))
+    return _loop(lambda: cli_progress.patiently(_answer(arguments.dir, command)))
 
 
 async def _answer(folder: Path, command: control.AnyCommand) -> Any:
@@ -469,20 +469,6 @@ async def _answer(folder: Path, command: control.AnyCommand) -> Any:
     async with app.locked(folder), app.opened(folder, config) as box:
         answer = await commands.run(await box.box(serving=False), command)
         return json.loads(json.dumps(answer))
-
-
-async def _patiently(work: Awaitable[T]) -> T:
-    """Do the work; after a second, say on a terminal that it goes on."""
-    task = asyncio.ensure_future(work)
-    for seconds in itertools.count(1):
-        done, _ = await asyncio.wait({task}, timeout=1)
-        if done:
-            break
-        if sys.stderr.isatty():
-            print(f"\rWorking for {seconds} s ...", end="", file=sys.stderr, flush=True)
-    if seconds > 1 and sys.stderr.isatty():
-        print("\r" + " " * 30, end="\r", file=sys.stderr)
-    return await task
 
 
 def _loop(main_: Callable[[], Awaitable[T]]) -> T:

@@ -39,6 +39,7 @@ def add_verify(
 ) -> None:
     """Add `verify`."""
     made = command(commands, "verify", "check a receipt, or proofs, offline", run, printed=True)
+    made.set_defaults(make=verified)
     made.add_argument(
         "file", type=Path, help="what `export receipt`, `proof` or `misbehaviour` wrote"
     )

@@ -15,6 +15,7 @@ from edge import (
     peering,
     standing,
     steward,
+    taking_back,
     trade_delivery,
     trade_escrow,
     trade_receipt,
@@ -27,6 +28,7 @@ from edge.control import (
     Declare,
     ExportReceipt,
     ExportTrades,
+    GoOn,
     ImportRegistry,
     Issue,
     Limit,
@@ -94,7 +96,7 @@ async def run(box: Box, command: AnyCommand) -> object:
             return await _decide(box, command)
         case TradeDelivered() | TradeDispute() | TradeRefund():
             return await _go_on(box, command)
-        case TradeRetry() | TradeAbandon():
+        case TradeRetry() | TradeAbandon() | GoOn():
             return await _look_after(box, command)
         case ImportRegistry():
             return await _import_registry(box, command)
@@ -404,8 +406,10 @@ def _in_full(view: View, found: Swap | Opened) -> dict[str, object]:
     return trade_shown(view, found) | {"standing": how}
 
 
-async def _look_after(box: Box, command: TradeRetry | TradeAbandon) -> object:
+async def _look_after(box: Box, command: TradeRetry | TradeAbandon | GoOn) -> object:
     match command:
+        case GoOn():
+            return {"not_asked": await box.runner.write(taking_back.go_on)}
         case TradeRetry():
             return await _retry(box, command)
         case TradeAbandon():

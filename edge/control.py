@@ -173,6 +173,10 @@ class TradeList(Command, frozen=True, tag="trade list"):
     deciding: bool = False
 
 
+class GoOn(Command, frozen=True, tag="restore"):
+    """After a restore: do not wait for neighbours that have not been asked."""
+
+
 class Status(Command, frozen=True, tag="status"):
     pass
 
@@ -231,6 +235,7 @@ AnyCommand = (
     | TradeRetry
     | TradeAbandon
     | TradeList
+    | GoOn
     | Status
     | ExportRegistry
     | ExportTrades

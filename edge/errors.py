@@ -3,7 +3,8 @@
 BoxError
 ├── Refused               what a member, steward or integrator asked cannot be done as asked
 │   ├── InvalidInput        malformed amount, name, date, JSON...
-│   │   └── InvalidAmount
+│   │   ├── InvalidAmount
+│   │   └── WrongPhrase         a recovery phrase, but another village's
 │   ├── NotFound            no such member, village, trade
 │   │   ├── UnknownMember
 │   │   ├── UnknownAsset
@@ -18,6 +19,7 @@ BoxError
 │   ├── WrongMethod           of HTTP; carries those that the address takes
 │   ├── WrongMediaType
 │   └── TooMany             rate or room used up; try later
+│       └── SetBack             this box runs an old copy of itself, and first takes back the rest
 ├── PeerError             another village's nonsense; it costs that village, not us
 │   ├── Malformed           not the one accepted form
 │   ├── TooLarge
@@ -36,10 +38,14 @@ BoxError
 │   ├── WrongPin            another key answers at the village's address, which may not be its doing
 │   └── NoBox               nothing was asked: no box runs on this folder
 ├── ConfigError           settings, arguments, folders, file modes, ports
+│   └── NewerSchema         a database that a newer version has made
 └── StorageError          the database cannot be used
     ├── DiskFull
     ├── CorruptDatabase
     ├── BoxBusy             another process has the box's folder
+    ├── BadBackup           a file that no village is restored from
+    │   ├── CutShort            its end is missing
+    │   └── Altered             it is not as it was written
     └── AuditDifference     the log and what was derived from it disagree
 """
 
@@ -68,6 +74,10 @@ class InvalidInput(Refused):
 
 class InvalidAmount(InvalidInput):
     slug = "invalid-amount"
+
+
+class WrongPhrase(InvalidInput):
+    slug = "wrong-phrase"
 
 
 class NotFound(Refused):
@@ -124,6 +134,10 @@ class WrongMediaType(Refused):
 
 class TooMany(Refused):
     slug = "too-many"
+
+
+class SetBack(TooMany):
+    slug = "set-back"
 
 
 class PeerError(BoxError):
@@ -198,6 +212,10 @@ class ConfigError(BoxError):
     slug = "config"
 
 
+class NewerSchema(ConfigError):
+    slug = "newer-schema"
+
+
 class StorageError(BoxError):
     slug = "storage"
 
@@ -212,6 +230,18 @@ class CorruptDatabase(StorageError):
 
 class BoxBusy(StorageError):
     slug = "box-busy"
+
+
+class BadBackup(StorageError):
+    slug = "bad-backup"
+
+
+class CutShort(BadBackup):
+    slug = "cut-short"
+
+
+class Altered(BadBackup):
+    slug = "altered"
 
 
 class AuditDifference(StorageError):

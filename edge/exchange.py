@@ -23,6 +23,7 @@ from edge.storage import (
     listings,
     logs,
     neighbours,
+    set_back,
     telling,
 )
 from edge.storage.neighbours import Neighbour
@@ -112,12 +113,13 @@ def compose(
     number: int = 0,
     heard: int = 0,
 ) -> Said:
-    """Return the message that a neighbour needs now, from committed rows.
+    """Return the message that a neighbour needs now, from committed rows. Raises SetBack.
 
     `about`: the trades to speak of in any case; `unknown`: what to say of councils' subjects that
     we do not know; `said`: what it has been told; `ways`: what to say of councils; `number`,
     `heard`: as in the message.
     """
+    set_back.check(view)
     said = Told() if said is None else said
     neighbour = neighbours.named(view, village)
     own = facts.own_entry(view)
@@ -165,11 +167,12 @@ def compose(
 
 
 def receive(tx: Tx, subjects: Subjects, message: Exchange, said: Said | None) -> Heard:
-    """Take in a neighbour's message whole, or raise PeerError and change nothing.
+    """Take in a neighbour's message whole, or raise PeerError or SetBack and change nothing.
 
     `said` is what its sender has stored of us, as it shows: our own message, if this one answers
     it, or our last answer.
     """
+    set_back.check(tx)
     neighbour = neighbours.find(tx, message.sender)
     if neighbour is None:
         raise UnknownVillage(f"{message.sender[:63]} is not a neighbour of {tx.identity.village}")
@@ -224,7 +227,7 @@ def _is_of_our_log(tx: Tx, neighbour: Neighbour, message: Exchange) -> bool:
             tx,
             neighbour.village,
             f"it holds {message.have} records of this village's log and this box only {size}: "
-            "the box was set back to an old copy",
+            f"{set_back.KNOWS_MORE}",
         )
         return False
     return True

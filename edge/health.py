@@ -8,7 +8,7 @@ import msgspec
 from edge import __version__, trade_seats
 from edge.appliance.health import ClockState, Disk
 from edge.core import checkpoint, limits, messages, note, records, words
-from edge.storage import deciding, facts, logs, misbehaviour, neighbours, trades
+from edge.storage import deciding, facts, logs, misbehaviour, neighbours, set_back, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.tx import OWN_LOG, View
 
@@ -103,7 +103,7 @@ def gather(view: View, now: Now) -> Health:
     own = facts.own_entry(view)
     everyone = neighbours.everyone(view)
     contacts = [_contact(view, own.village_id, each, now) for each in everyone]
-    reasons = list(reasons_of(now, contacts))
+    reasons = [*reasons_of(now, contacts), *_set_back(view)]
     urls = [f"https://{address}" for address in own.endpoints]
     return Health(
         village=own.village_id,
@@ -152,6 +152,25 @@ def reasons_of(now: Now, contacts: list[Contact]) -> Iterator[str]:
             yield _silence(each)
         if each.clock_difference_s:
             yield f"the clock of {each.village} is {clock_text(each.clock_difference_s)} this one"
+
+
+def _set_back(view: View) -> Iterator[str]:
+    """Yield what is missing of the own log, and what was never found again."""
+    stood = set_back.standing(view)
+    if stood is None:
+        if lost := set_back.count_lost(view):
+            yield (
+                f"the private side of {lost} records was lost when this box was restored: enter"
+                " again what is missing of members' balances"
+            )
+        return
+    how = "was restored from a backup" if stood.why == "restored" else "lost what it had written"
+    waits = f"; it waits for {words.together(stood.waits_for)}" if stood.waits_for else ""
+    trouble = f" ({stood.trouble})" if stood.trouble else ""
+    yield (
+        f"the box {how}, and nothing is entered or said to other villages until its neighbours have"
+        f" given back what the village has said since{waits}{trouble}"
+    )
 
 
 def disk_text(disk: Disk) -> str:

@@ -31,6 +31,26 @@ def phrase(village: str, folder: Path, words_: str) -> Iterator[str]:
     yield "without it a lost box cannot come back."
 
 
+def backed_up(made: Any) -> Iterator[str]:
+    size = f"{max(made.bytes // 1_000, 1):,} kB"
+    yield f"{made.village} is in {made.file}: {made.records:,} records, {size}, opened and checked."
+    yield "It opens with the village's recovery phrase only. Keep it apart from the box."
+
+
+def restored(made: Any, folder: Path) -> Iterator[str]:
+    when = words.when(words.moment(made.made_ms).astimezone())
+    yield f"{made.village} is back in {folder}, as it was on {when}: {made.records:,} records."
+    yield "Start it: it asks all neighbours for what it has said since, before it says more;"
+    yield "`village-edge status` tells how far it is."
+
+
+def goes_on(answer: Any) -> Iterator[str]:
+    if answer["not_asked"]:
+        yield f"The box goes on. It has not asked {words.together(answer['not_asked'])}."
+    else:
+        yield "The box goes on. No neighbour is left to be asked."
+
+
 def member(answer: Any) -> Iterator[str]:
     yield f"{answer['member']} is a {'steward' if answer['steward'] else 'member'} now."
 
@@ -286,6 +306,7 @@ def audit(report: AuditReport) -> dict[str, object]:
         "size": report.size,
         "root": report.root.hex(),
         "sealed": report.sealed,
+        "lost": report.lost,
         "settled": report.settled,
         "aborted": report.aborted,
         "open": report.open,
@@ -298,6 +319,8 @@ def audit(report: AuditReport) -> dict[str, object]:
 def audit_lines(report: AuditReport) -> Iterator[str]:
     yield f"{report.village}: log, signatures and balances agree."
     yield f"  log       {report.size} records ({report.sealed} sealed), root {report.root.hex()}"
+    if report.lost:
+        yield f"  lost      the private rows of {report.lost} records, since the box was restored"
     yield f"  ledger    {report.accounts} accounts, {report.assets} assets, each sums to zero"
     yield f"  trades    {report.settled} settled, {report.aborted} aborted, {report.open} open"
     for copy in report.copies:

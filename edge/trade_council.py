@@ -22,7 +22,7 @@ from edge.core.messages import (
 from edge.core.receipt import Evidence
 from edge.core.trade import Statement
 from edge.errors import BadProof, Malformed, PeerError
-from edge.storage import allowance, councils, facts, logs, neighbours, telling
+from edge.storage import abstaining, allowance, councils, facts, logs, neighbours, telling
 from edge.storage.councils import Held, Opened
 from edge.storage.neighbours import Neighbour
 from edge.storage.telling import SaidOf
@@ -252,6 +252,8 @@ def _advance(tx: Tx, held: Held, urgent_to: Collection[str] = (), *, is_news: bo
     """Do all that is due at this seat; tell whether that decided the subject. `is_news`: something
     was kept just now, and is urgent to those."""
     own, opened = tx.identity, held.opened
+    if abstaining.abstains(tx, held):
+        return _follow(tx, held, is_news=is_news)
     has_said = _say_absent(tx, held)
     moved = council.advance(
         opened.subject, own.village, own.key, opened.state, held.known, tx.now_ms
@@ -272,6 +274,18 @@ def _advance(tx: Tx, held: Held, urgent_to: Collection[str] = (), *, is_news: bo
     if moved.state.round > opened.state.round + 1:
         telling.ask_anew(tx, opened)
     return moved.certificate is not None and _decide(tx, opened, moved.certificate, by=own.village)
+
+
+def _follow(tx: Tx, held: Held, *, is_news: bool) -> bool:
+    """Do what is due without a word of our own, where we may have said one that is forgotten; tell
+    whether others have decided the subject."""
+    opened = held.opened
+    if opened.wakes_ms is not None:
+        councils.keep_state(tx, opened, opened.state, None)
+    if is_news:
+        telling.note_news(tx, opened, ())
+    certificate = council.certificate_of(held.votes, opened.terms.seats)
+    return certificate is not None and _decide(tx, opened, certificate, by=tx.identity.village)
 
 
 def _decide(tx: Tx, opened: Opened, certificate: Certificate, by: str) -> bool:

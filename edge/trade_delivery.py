@@ -39,7 +39,7 @@ def deliver(tx: Tx, member: Member, known: Trade) -> Trade:
             f"a refund of it is proposed: withdraw trade {by.id} first", trade_status=known.status
         )
     holds.append_delivered(tx, known, leg)
-    return _follow(tx, known)
+    return follow(tx, known)
 
 
 def dispute(tx: Tx, member: Member, known: Trade, reason: str) -> Trade:
@@ -200,7 +200,7 @@ def note_end(tx: Tx, ended: Trade) -> None:
         if settled and leg and leg.goods.asset in delivery.returned(ended.terms):
             trades.keep(tx, original.subject, deliver_minute=None)
         trades.keep(tx, original.subject, changed_ms=tx.stamp_ms)
-        _follow(tx, trades.by_subject(tx, original.subject))
+        follow(tx, trades.by_subject(tx, original.subject))
     elif settled and delivery.leg_of(ended.terms, ended.role):
         minute = tx.minute + limits.UNDISPUTED_S_MAX * 1000 // limits.MINUTE_MS
         trades.keep(tx, ended.subject, deliver_minute=minute)
@@ -215,7 +215,7 @@ def expire(tx: Tx) -> int:
         leg = delivery.leg_of(known.terms, known.role)
         assert leg is not None, "nothing comes of this trade"
         if barring(tx, known, leg) is None and _reverse(tx, known, leg):
-            _follow(tx, known)
+            follow(tx, known)
             count += 1
         else:
             trades.keep(tx, subject, deliver_minute=tx.minute + _LATER_MINUTES)
@@ -259,7 +259,7 @@ def _erase(tx: Tx, member: Member, known: Trade) -> Trade:
 def _write(tx: Tx, known: Trade, text: str) -> Trade:
     deliveries.write(tx, known.subject, tx.identity.village, text, told=False)
     trades.keep(tx, known.subject, changed_ms=tx.stamp_ms)
-    return _follow(tx, trades.by_subject(tx, known.subject))
+    return follow(tx, trades.by_subject(tx, known.subject))
 
 
 def _act_on(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
@@ -274,7 +274,7 @@ def _act_on(tx: Tx, neighbour: Neighbour, known: Trade) -> bool:
         waits = not reverses and (by is None or by.status not in CARRIED_OUT)
     if not waits:
         trades.keep(tx, known.subject, heard=0)
-    return _follow(tx, known).status is not known.status or reverses
+    return follow(tx, known).status is not known.status or reverses
 
 
 def _is_due(view: View, neighbour: Neighbour, known: Trade, leg: Leg) -> bool:
@@ -293,7 +293,7 @@ def _reverse(tx: Tx, known: Trade, leg: Leg) -> bool:
     return True
 
 
-def _follow(tx: Tx, known: Trade) -> Trade:
+def follow(tx: Tx, known: Trade) -> Trade:
     """Bring a trade's row to what the logs say of its goods."""
     if known.status not in CARRIED_OUT:
         return known

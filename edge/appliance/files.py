@@ -1,8 +1,11 @@
 """Files that must survive a power cut, files that are nobody else's, and the folder's one owner."""
 
+import contextlib
 import fcntl
 import os
+import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,6 +65,39 @@ def empty(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name != LOCK:
             path.unlink()
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path, marker: str) -> Iterator[Path]:
+    """Make a village's folder whole or not at all: fill the draft that this yields. `marker`: a
+    file that a village's folder has. Raises ConfigError if the folder is in use."""
+    place = folder.resolve()
+    if place == Path.cwd():
+        raise ConfigError("a village is made in a new folder: name one, not the one you are in")
+    draft = place.with_name(f".{place.name}.new")
+    try:
+        _check_free(place, marker)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir(mode=0o700, exist_ok=True)
+        with FolderLock(draft):  # against another who makes the same folder
+            try:
+                _check_free(place, marker)
+                empty(draft)
+                yield draft
+                draft.replace(place)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        sync_folder(place.parent)
+    except OSError as error:
+        raise ConfigError(f"cannot make {folder}: {error.strerror}") from error
+
+
+def _check_free(place: Path, marker: str) -> None:
+    if (place / marker).exists():
+        raise ConfigError(f"{place} already holds a village: nothing was changed")
+    if place.exists() and any(place.iterdir()):
+        raise ConfigError(f"{place} is not empty: a village needs a folder of its own")
 
 
 class FolderLock:

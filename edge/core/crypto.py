@@ -9,7 +9,7 @@ import nacl.bindings
 import nacl.exceptions
 import nacl.pwhash
 
-from edge.errors import InvalidInput
+from edge.errors import BadSignature, InvalidInput
 
 KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
@@ -79,6 +79,55 @@ def derive(secret: bytes, purpose: str) -> bytes:
 def same(left: bytes, right: bytes) -> bool:
     """Compare in constant time."""
     return hmac.compare_digest(left, right)
+
+
+class Sealer:
+    """Seals a stream of parts under a 32-byte key (libsodium's secretstream, XChaCha20-Poly1305):
+    none can be altered, left out, moved or cut off unseen. `header` goes before them; libsodium's
+    own generator makes it."""
+
+    __slots__ = ("_state", "header")
+
+    def __init__(self, key: bytes) -> None:
+        self._state = nacl.bindings.crypto_secretstream_xchacha20poly1305_state()
+        self.header: Final[bytes] = nacl.bindings.crypto_secretstream_xchacha20poly1305_init_push(
+            self._state, key
+        )
+
+    def seal(self, part: bytes, about: bytes = b"", *, is_last: bool = False) -> bytes:
+        """Return the part sealed, SEAL_BYTES longer; `about` is not kept, but must be the same when
+        it is opened."""
+        tag = _LAST if is_last else _MORE
+        sealed: bytes = nacl.bindings.crypto_secretstream_xchacha20poly1305_push(
+            self._state, part, about or None, tag
+        )
+        return sealed
+
+
+class Opener:
+    """Opens what a Sealer has sealed, in order."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, key: bytes, header: bytes) -> None:
+        self._state = nacl.bindings.crypto_secretstream_xchacha20poly1305_state()
+        nacl.bindings.crypto_secretstream_xchacha20poly1305_init_pull(self._state, header, key)
+
+    def open(self, sealed: bytes, about: bytes = b"") -> tuple[bytes, bool]:
+        """Return the next part, and whether it is the last. Raises BadSignature."""
+        try:
+            part, tag = nacl.bindings.crypto_secretstream_xchacha20poly1305_pull(
+                self._state, sealed, about or None
+            )
+        except (nacl.exceptions.CryptoError, ValueError):
+            raise BadSignature("the part is not as it was sealed") from None
+        return part, tag == _LAST
+
+
+SEAL_HEADER_BYTES: Final[int] = nacl.bindings.crypto_secretstream_xchacha20poly1305_HEADERBYTES
+SEAL_BYTES: Final[int] = nacl.bindings.crypto_secretstream_xchacha20poly1305_ABYTES
+_LAST: Final[int] = nacl.bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL
+_MORE: Final[int] = nacl.bindings.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE
 
 
 def hash_pin(pin: str) -> str:

@@ -7,6 +7,7 @@ record says here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from edge.core import council, crypto, delivery, limits, names, records, tally, trade
@@ -93,10 +94,14 @@ class Hold(NamedTuple):
 
 class Replay:
     """The own ledger as its records and private rows make it; `open` are the holds not ended, and
-    `moved` is what the last record posted to members and the treasury, in order."""
+    `moved` is what the last record posted to members and the treasury, in order.
+
+    `lost`: the records whose private rows are gone, and to whom each hold among them is booked.
+    What they say publicly counts, and no limit is asked of it."""
 
     __slots__ = (
         "_key",
+        "_lost",
         "_minute",
         "_owed",
         "_stamp_ms",
@@ -104,22 +109,26 @@ class Replay:
         "_village",
         "accounts",
         "assets",
+        "lost",
         "lowered",
         "moved",
         "open",
         "sealed",
     )
 
-    def __init__(self, village: str, key: bytes) -> None:
+    def __init__(
+        self, village: str, key: bytes, lost: Mapping[int, str] = MappingProxyType({})
+    ) -> None:
         self.accounts: dict[tuple[str, str], Account] = {}
         self.assets: dict[str, Asset] = {}
         self.open: dict[bytes, Hold] = {}
         self.lowered: set[tuple[str, str]] = set()  # where the one rule may not hold: a limit went
         # down, or goods were delivered
         self.moved: list[Moved] = []
-        self.sealed = 0
+        self.sealed = self.lost = 0
         self._village = village
         self._key = key
+        self._lost = lost
         self._minute = 0
         self._owed = delivery.Owed()
         self._stamp_ms = self._stamp_ms_min = 0
@@ -180,6 +189,9 @@ class Replay:
     def _sealed_record(
         self, index: int, record: records.SealedRecord, private: Private | None
     ) -> None:
+        if private is None and index in self._lost:
+            self.lost += 1
+            return
         posting = self._unseal(index, record, private)
         moves = self._moves(index, posting.entries)
         if not _has_its_form(posting, moves):
@@ -194,12 +206,9 @@ class Replay:
         self, index: int, record: records.HoldRecord, private: Private | None
     ) -> Statement:
         terms, statement = self._terms(index, record)
-        posting = self._unseal(index, record, private)
         role: trade.Role = "from" if terms.from_village == self._village else "to"
-        member = posting.entries[0].account if posting.entries else ""
-        legs = tuple(trade.member_entries(terms, role, member))
-        if posting.operation != "trade" or posting.limits or posting.entries != legs:
-            raise _fault(index, "its sealed legs", legs, posting)
+        is_lost = private is None and index in self._lost
+        member = self._lost[index] if is_lost else self._bound(index, record, terms, private)
         if not member.startswith(MEMBER):
             raise _fault(index, "who is bound by it", "a member", member)
         if terms.deadline_minute < record.minute:
@@ -210,13 +219,34 @@ class Replay:
         if statement.subject in self.open:
             raise _fault(index, "a second hold of one trade", "one hold", "two")
         moves = self._moves(index, trade.entries(terms, role, member))
-        _check_limit(index, tally.hold(moves))
+        beyond = tally.hold(moves)
+        if is_lost:
+            self.lost += 1
+            self.lowered |= {(each.name, each.asset.code) for each, _ in moves}
+        else:
+            _check_limit(index, beyond)
         try:
             self._owed.hold(terms)
         except Refused as error:
             raise _fault(index, "what it refunds", "goods that have not come", error) from None
         self.open[statement.subject] = Hold(terms, role, moves)
         return statement
+
+    def _bound(
+        self,
+        index: int,
+        record: records.HoldRecord,
+        terms: trade.Terms,
+        private: Private | None,
+    ) -> str:
+        """Return whose account the sealed legs of a hold are of, all of which are checked."""
+        posting = self._unseal(index, record, private)
+        role: trade.Role = "from" if terms.from_village == self._village else "to"
+        member = posting.entries[0].account if posting.entries else ""
+        legs = tuple(trade.member_entries(terms, role, member))
+        if posting.operation != "trade" or posting.limits or posting.entries != legs:
+            raise _fault(index, "its sealed legs", legs, posting)
+        return member
 
     def _no_hold_record(self, index: int, record: records.NoHoldRecord, _: None) -> Statement:
         terms, statement = self._terms(index, record)

@@ -26,6 +26,7 @@ from edge.storage import (
     facts,
     logs,
     movements,
+    set_back,
 )
 from edge.storage.audit_trades import Own
 from edge.storage.tx import OWN_LOG, View, position
@@ -47,12 +48,14 @@ class Copy(msgspec.Struct, frozen=True):
 
 
 class AuditReport(msgspec.Struct, frozen=True):
-    """What agrees. `size` and `root` are the own log's head."""
+    """What agrees. `size` and `root` are the own log's head; `lost`: records whose
+    private rows are gone since the box was restored."""
 
     village: str
     size: int
     root: bytes
     sealed: int
+    lost: int
     settled: int
     aborted: int
     open: int
@@ -100,7 +103,7 @@ def _audit(view: View, progress: Progress) -> AuditReport:
     own, copies = all_logs[0], all_logs[1:]
     _check_strays(view, all_logs)
     done = _Done(progress, sum(log.size for log in all_logs))
-    ledger = Replay(own.village, own.key)
+    ledger = Replay(own.village, own.key, set_back.lost(view))
     moved = movements.Stored(view)
     walked = _walk(view, own, _own(ledger, moved), ledger.commit, done)
     moved.check_end()
@@ -122,6 +125,7 @@ def _audit(view: View, progress: Progress) -> AuditReport:
         size=own.size,
         root=merkle.root_from_edge(walked.edge),
         sealed=ledger.sealed,
+        lost=ledger.lost,
         settled=counts.settled,
         aborted=counts.aborted,
         open=counts.open,
@@ -181,9 +185,15 @@ def _check_strays(view: View, all_logs: list[_Log]) -> None:
             _check_none_between(view, "node", position(log.id, level, complete), last)
     for table in ("entry", "node"):
         _check_none_between(view, table, -_POSITION_MAX, 0)
+    _check_private(view, all_logs[0])
+
+
+def _check_private(view: View, own: _Log) -> None:
     first, last = view.one("SELECT min(idx), max(idx) FROM sealed")
-    for index in (first, last):
-        if index is not None and not 0 <= index < all_logs[0].size:
+    if (row := view.one("SELECT idx FROM sealed JOIN lost USING (idx) LIMIT 1")) is not None:
+        raise difference(f"record {row[0]}", "a private row that is lost", None, "one")
+    for index in (first, last, *view.one("SELECT max(idx) FROM lost")):
+        if index is not None and not 0 <= index < own.size:
             raise difference(f"record {index}", "a private row without a record", None, "one")
 
 

@@ -7,7 +7,7 @@ That goods are delivered or refunded, never both, is checked as the own log is r
 from edge.core import delivery, limits, records
 from edge.core.replay import Delivery, difference
 from edge.core.trade import CARRIED_OUT
-from edge.storage import deliveries, logs, trades
+from edge.storage import deliveries, logs, set_back, trades
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
 
@@ -58,7 +58,7 @@ def _check_mirror(view: View, known: Trade, ours: frozenset[str], theirs: frozen
     if leg is None:
         return
     here, there = (leg.goods.asset in each for each in (ours, theirs))
-    if here and not there:
+    if here and not there and not set_back.was_away(view, known.subject):
         raise _fault(known, f"what {known.neighbour} said of it", "delivered", None)
     if there and not here and not known.heard and not _is_refunded(view, known, leg.goods.asset):
         raise _fault(known, f"its delivery, which {known.neighbour} has", "delivered", None)

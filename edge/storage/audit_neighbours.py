@@ -11,7 +11,7 @@ from edge.core import charter, registry, trade
 from edge.core.council import Seat
 from edge.core.replay import difference
 from edge.errors import PeerError
-from edge.storage import database, logs, members, neighbours, trades
+from edge.storage import database, logs, members, neighbours, set_back, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import OWN_LOG, View
@@ -145,7 +145,7 @@ def _check_trade(view: View, known: Trade, own: str) -> None:
     values = [vote.value for vote in trades.votes(view, known.subject) if vote.village == own]
     if known.certificate is not None and values != [known.certificate.value]:
         raise _fault(known, "this village's votes", [known.certificate.value], values)
-    if not values and "no-hold" not in kinds:
+    if (not values and "no-hold" not in kinds) or set_back.was_away(view, known.subject):
         return
     their_log = neighbours.log_of(view, known.neighbour)
     if "no-hold" in kinds:

@@ -119,7 +119,7 @@ def _check_trade(view: View, known: Trade, own: Own) -> None:
         expected = " or ".join(sorted(s for s, allowed in SAID.items() if kinds in allowed))
         raise _fault(known.subject, "its status", expected or f"no such log: {kinds}", known.status)
     if kinds and kinds[0] == "hold":
-        account = ledger.posting_of(view, said[0][0]).entries[0].account
+        account = ledger.holder_of(view, said[0][0])
         found = None if known.member is None else member_account(known.member)
         if found != account:
             raise _fault(known.subject, "its member", account, found)

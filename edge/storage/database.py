@@ -12,11 +12,12 @@ from edge.errors import (
     ConfigError,
     CorruptDatabase,
     DiskFull,
+    NewerSchema,
     PeerError,
     StorageError,
 )
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 BUSY_MS = 5_000
 CACHE_KIB = 4_096
 CHECKED_BYTES_MAX = 64 * 1024 * 1024  # of a file that was closed cleanly; `audit` reads any
@@ -122,7 +123,7 @@ def explain(error: sqlite3.Error, path: Path) -> BoxError:
 def _version(conn: sqlite3.Connection) -> int:
     version: int = conn.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
-        raise ConfigError(
+        raise NewerSchema(
             f"the database has schema {version}, made by a newer version; "
             f"this one knows {SCHEMA_VERSION}"
         )

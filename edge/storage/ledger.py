@@ -195,6 +195,12 @@ def posting_of(view: View, index: int) -> records.Posting:
     return records.decode_posting(row[0])
 
 
+def holder_of(view: View, index: int) -> str:
+    """Return the account of the member whom an own hold binds."""
+    row = view.one("SELECT account FROM lost WHERE idx = ?", index)
+    return row[0] if row else posting_of(view, index).entries[0].account
+
+
 _BEFORE: Final = (
     "SELECT credits_posted - debits_posted, newest FROM balance WHERE account = ? AND asset = ?"
 )

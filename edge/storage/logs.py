@@ -11,7 +11,7 @@ from edge.core.merkle import Node
 from edge.core.receipt import Evidence
 from edge.core.replay import Delivery, Statement
 from edge.errors import BadProof, ForkedLog, Malformed
-from edge.storage import deliveries
+from edge.storage import deliveries, set_back
 from edge.storage.tx import OWN_LOG, Head, Tx, View, insert_nodes, position
 
 _BLOCK = 1 << 40  # positions of one level
@@ -183,6 +183,17 @@ def statements(view: View, subject: bytes, log: int) -> list[tuple[int, str]]:
     )
 
 
+def said_since(view: View, log: int, start: int) -> list[bytes]:
+    """Return the subjects of which a log's records from `start` on say anything, in its order."""
+    rows = view.all(
+        "SELECT subject FROM (SELECT subject, idx FROM statement WHERE log = ?1 AND idx >= ?2"
+        " UNION ALL SELECT subject, idx FROM delivery WHERE log = ?1 AND idx >= ?2) ORDER BY idx",
+        log,
+        start,
+    )
+    return [subject for (subject,) in rows]
+
+
 def keep_statement(tx: Tx, log: int, index: int, subject: bytes, kind: str) -> None:
     tx.run(
         "INSERT INTO statement (subject, log, idx, kind) VALUES (?, ?, ?, ?)",
@@ -337,7 +348,10 @@ def take_in(tx: Tx, log: int, village: str, key: bytes, push: messages.Push) -> 
 
 
 def cosign(tx: Tx, log: int, signed: checkpoint.Checkpoint, text: str) -> None:
-    """Sign what is stored whole; kept in the same transaction, before anyone is told."""
+    """Sign what is stored whole; kept in the same transaction, before anyone is told.
+
+    Raises SetBack."""
+    set_back.check(tx)
     keep_checkpoint(tx, log, signed, text)
     signature = checkpoint.cosign(signed, tx.identity.village, tx.identity.key, tx.stamp_ms // 1000)
     tx.run(
@@ -430,12 +444,12 @@ def _store_copy(
         elif isinstance(said, Delivery):
             deliveries.keep_copied(tx, log, index, said)
         elif said is not None:
-            _keep_copied_asset(tx, log, said)
+            keep_copied_asset(tx, log, said)
     return tuple(stated)
 
 
-def _keep_copied_asset(tx: Tx, log: int, asset: Asset) -> None:
-    """Keep a neighbour's catalogue entry; the first of one code counts."""
+def keep_copied_asset(tx: Tx, log: int, asset: Asset) -> None:
+    """Keep a catalogue entry that is in a log; the first of one code counts."""
     tx.run(
         "INSERT INTO asset (log, code, kind, decimals) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         log,

@@ -12,7 +12,7 @@ import msgspec
 from edge.core import limits, trade
 from edge.core.messages import DisputeText, Names, SubjectMessage, Withdrawn
 from edge.core.trade import Status
-from edge.storage import deliveries, neighbours, trades
+from edge.storage import deliveries, neighbours, set_back, trades
 from edge.storage.neighbours import Neighbour
 from edge.storage.trades import Trade
 from edge.storage.tx import Tx, View
@@ -68,7 +68,8 @@ def told(tx: Tx, said: Iterable[tuple[bytes, int]]) -> None:
 def note_knowledge(tx: Tx, known: Trade, message: SubjectMessage) -> None:
     """Note what a neighbour shows that it knows, so that it need not be told: a trade of which it
     speaks, an end that it names, a certificate that it has. Villages that only ever answer learn
-    by this alone."""
+    by this alone. Its votes, and ours that it has, came with it."""
+    set_back.note_votes_returned(tx, known.subject)
     unbound = known.status in trade.UNBOUND_ENDS and known.to_signature is None
     knows = known.status is Status.PENDING or (unbound and message.withdrawn is not None)
     if not known.told and (knows or message.certificate is not None):

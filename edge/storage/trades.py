@@ -10,7 +10,7 @@ from edge.core import canonical, council, delivery, limits, names, trade
 from edge.core.receipt import Evidence
 from edge.core.trade import Event, Facts, Role, Statement, Status
 from edge.errors import Conflict, InvalidInput, UnknownTrade
-from edge.storage import logs, members, neighbours
+from edge.storage import logs, members, neighbours, set_back
 from edge.storage.tx import OWN_LOG, Tx, View
 
 T = TypeVar("T")
@@ -197,6 +197,11 @@ def holding(view: View, member: int) -> list[Trade]:
     return [_trade(row) for row in rows]
 
 
+def reserving(view: View) -> list[Trade]:
+    """Return the proposals for which something is set aside."""
+    return [_trade(row) for row in view.all(f"{_COLUMNS} WHERE reserved = 1")]
+
+
 def decided_of(
     view: View, member: int, limit: int, before: tuple[int, bytes] | None = None
 ) -> list[Trade]:
@@ -352,6 +357,12 @@ def keep_certificate(tx: Tx, subject: bytes, certificate: council.Certificate) -
     """Keep a checked certificate: news for the neighbour, until it is known to have one."""
     text = canonical.encode(certificate)
     keep(tx, subject, certificate=text, told=0, changed_ms=tx.stamp_ms)
+    if len(certificate.precommits) == 2:  # of two villages, and ours may be a forgotten one
+        for village, signature in certificate.precommits:
+            vote = council.Vote(
+                village, certificate.round, "precommit", certificate.value, signature
+            )
+            keep_vote(tx, subject, vote)
 
 
 # Votes
@@ -405,7 +416,11 @@ def facts(view: View, known: Trade, own_village: str, their_log: int) -> Facts:
         mine_proven=alone and _is_proven(view, known, mine, OWN_LOG, own_village),
         theirs=theirs[1] if theirs else None,
         theirs_proven=alone and _is_proven(view, known, theirs, their_log, known.neighbour),
-        voted=alone and any(vote.village == own_village for vote in votes(view, known.subject)),
+        voted=alone
+        and (
+            any(vote.village == own_village for vote in votes(view, known.subject))
+            or set_back.is_unsure(view, known.subject)
+        ),
         certificate=known.certificate.value if known.certificate else None,
         ended=known.status in trade.ENDED,
     )

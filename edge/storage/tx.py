@@ -7,17 +7,24 @@ Tx, so that no SQL leaks out.
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from edge.core import crypto, limits, merkle, records
 from edge.core.accounts import Asset
+from edge.errors import SetBack
 
 T = TypeVar("T")
 # A row of `movement`: index, account, asset, amount, balance, previous, operation, stamp_ms.
 Moved = tuple[int, str, str, int, int, int | None, str, int]
 OWN_LOG = 0
+SET_BACK: Final = "set_back"  # the fact that says so, see storage/set_back
+IS_SET_BACK: Final = "SELECT 1 FROM fact WHERE name = 'set_back'"
+SET_BACK_TEXT: Final = (
+    "this box was set back to an older state: it first asks its neighbours for what its village has"
+    " said since, and nothing is entered or said until then"
+)
 _LEVEL_SHIFT = 40
 _LOG_SHIFT = 46
 
@@ -72,17 +79,20 @@ class Urgent(NamedTuple):
 
 class Tx(View):
     """One batch of writes, under one `stamp_ms`, greater than any before; `minute` is its public
-    form. `now_ms` is what the clock says, which may be less. Whoever sets `empties_wal` asks that
-    nothing written before be left in that file. `news`: something of a council has changed;
-    `urgent` is what other villages must hear at once. Both may tell too much."""
+    form. `now_ms` is what the clock says, which may be less; no later stamp is below
+    `least_stamp_ms`. Whoever sets `empties_wal` asks that nothing written before be left in that
+    file. `news`: something of a council has changed; `urgent` is what other villages must hear at
+    once. Both may tell too much."""
 
     __slots__ = (
         "_appended",
+        "_may_append",
         "_moved",
         "_sealed",
         "_size",
         "empties_wal",
         "identity",
+        "least_stamp_ms",
         "minute",
         "news",
         "now_ms",
@@ -107,6 +117,8 @@ class Tx(View):
         self.stamp_ms = stamp_ms
         self.minute = stamp_ms // limits.MINUTE_MS
         self.empties_wal = False
+        self.least_stamp_ms = 0
+        self._may_append: bool | None = None
         self.news = False
         self.urgent: set[Urgent] = set()
         self._size = size
@@ -124,9 +136,19 @@ class Tx(View):
         return self._size + len(self._appended)
 
     def append(self, record: records.Record) -> int:
-        """Append to the own log; return the record's index. It is written at the batch's end."""
+        """Append to the own log; return the record's index. It is written at the batch's end.
+
+        Raises SetBack if the log goes on elsewhere than here."""
+        if self._may_append is None:
+            self._may_append = self.one(IS_SET_BACK) is None
+        if not self._may_append:
+            raise SetBack(SET_BACK_TEXT)
         encoded = records.encode(record)
         assert len(encoded) <= limits.RECORD_BYTES_MAX
+        return self.append_again(encoded)
+
+    def append_again(self, encoded: bytes) -> int:
+        """Append the bytes of a record that this village has signed before."""
         index = self.next_index
         leaf = merkle.leaf_hash(encoded)
         self._appended.append((position(OWN_LOG, 0, index), leaf, encoded))
@@ -142,6 +164,10 @@ class Tx(View):
     def keep_moved(self, row: Moved) -> None:
         """Keep a row of `movement`, written at the batch's end."""
         self._moved.append(row)
+
+    def not_before_ms(self, minute: int) -> None:
+        """Have all later stamps be in this minute or after it."""
+        self.least_stamp_ms = max(self.least_stamp_ms, minute * limits.MINUTE_MS)
 
     def mark(self) -> tuple[int, int, int]:
         return len(self._appended), len(self._sealed), len(self._moved)

@@ -71,7 +71,7 @@ class Writer:
             raise
         if (full := self._commit()) is not None:
             return [(None, full)] * len(writes)
-        self._head, self._last_stamp_ms = head, stamp_ms
+        self._head, self._last_stamp_ms = head, max(stamp_ms, tx.least_stamp_ms)
         self._empties_wal |= tx.empties_wal
         self._empty_wal()
         return outcomes

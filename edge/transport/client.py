@@ -83,6 +83,11 @@ class PeerClient:
         """
         return await self._exchange(village, self._endpoint_of(village), path, body, signed=True)
 
+    async def read(self, village: str, endpoint: Endpoint, path: str, bytes_max: int) -> bytes:
+        """GET what a village serves to anybody, up to `bytes_max`. Raises as `exchange` does."""
+        request = _Request(village, path, b"", False, None, "GET", bytes_max)
+        return await self._within_time(endpoint, request)
+
     async def post_to(
         self, village: str, endpoint: Endpoint, path: str, body: bytes, *, signed: bool = True
     ) -> bytes:
@@ -174,15 +179,16 @@ class PeerClient:
             ) from None
 
     async def _post(self, address: str, pin: bytes, request: "_Request") -> bytes:
-        async with self._session.post(
+        async with self._session.request(
+            request.method,
             URL(f"https://{address}{request.path}", encoded=True),
-            data=request.payload(),
+            data=request.payload() if request.method == "POST" else None,
             headers=self._headers(request),
             ssl=tls.SpkiPin(pin),
             allow_redirects=False,
         ) as response:
             if response.status == HTTPStatus.OK:
-                return await _read(response, limits.BODY_BYTES_MAX)
+                return await _read(response, request.answer_bytes_max)
             try:
                 problem = await _read(response, limits.PROBLEM_BYTES_MAX)
             except TooLarge:
@@ -211,6 +217,8 @@ class _Request:
     body: bytes
     signed: bool
     issued_nonce: str | None
+    method: str = "POST"
+    answer_bytes_max: int = limits.BODY_BYTES_MAX
 
     def payload(self) -> bytes | io.BytesIO:
         """Return the body as aiohttp writes it best: a small one at once, a large one in parts."""

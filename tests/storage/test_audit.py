@@ -25,6 +25,7 @@ def test_a_sound_village_agrees(story: Story) -> None:
         size=logs.size_of(story.a.view, OWN_LOG),
         root=logs.head_of(story.a.view, OWN_LOG).root,
         sealed=9,
+        lost=0,
         settled=1,
         aborted=0,
         open=2,

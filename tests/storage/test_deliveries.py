@@ -573,7 +573,7 @@ def test_a_dispute_of_before_that_was_refunded_is_over_with_the_next_exchange(
     sync(a, b)
     for village in two:
         village.conn.execute("UPDATE trade SET status = 'DISPUTED' WHERE subject = ?", (subject,))
-        village.conn.execute("PRAGMA user_version = 8")
+        village.conn.execute("PRAGMA user_version = 9")
         database.migrate(village.conn)
     audited(a, b)
     propose(a, b)
@@ -827,6 +827,7 @@ def test_a_database_from_before_is_brought_up_to_date(
 
 
 BACK = """
+DROP TABLE returned; DROP TABLE lost; DROP TABLE unsure; ALTER TABLE neighbour DROP COLUMN asked;
 ALTER TABLE deal DROP COLUMN reason; DROP TABLE freshness;
 DROP INDEX trade_open_of; DROP INDEX trade_by_id; DROP INDEX told_urgent;
 ALTER TABLE told DROP COLUMN urgent_ms;

@@ -12,7 +12,7 @@ import pytest
 from edge import cli, config, control, errors
 
 MANUAL: Final = Path(__file__).parents[2] / "firmware-notes" / "operations.md"
-WITHOUT_A_BOX: Final = frozenset({"init", "serve", "audit", "verify", "demo"})
+WITHOUT_A_BOX: Final = frozenset({"init", "serve", "audit", "verify", "demo", "backup"})
 ARGUMENTS: Final = {
     "to": ["Bob@ose-california-001"],
     "--offer": ["1", "AT"],

@@ -33,6 +33,7 @@ PEERS = {
             "last_contact": 0,
             "open_trades": 2,
             "trouble": "it has signed two logs",
+            "decide_too": [],
             "misbehaviour": ["it signed two different votes"],
             "lines": [
                 {
@@ -75,6 +76,7 @@ STATUS = {
             "last_contact": 1_760_000_000,
             "clock_difference_s": 3_600,
             "trouble": "it has signed two logs",
+            "decide_too": ["ose-x-001", "ose-y-001"],
         }
     ],
     "open_trades": 1,
@@ -223,9 +225,10 @@ def test_status() -> None:
 
 def test_an_audit() -> None:
     copies = (Copy("ose-texas-001", 5, 5),)
-    report = AuditReport("ose-missouri-001", 6, b"\xff" * 32, 2, 1, 0, 0, 3, 2, copies)
+    report = AuditReport("ose-missouri-001", 6, b"\xff" * 32, 2, 4, 1, 0, 0, 3, 2, copies)
     text = "\n".join(shown.audit_lines(report))
     assert "ose-missouri-001: log, signatures and balances agree." in text
+    assert "private rows of 4 records" in text
     assert "6 records (2 sealed)" in text and "1 settled, 0 aborted, 0 open" in text
     assert "copy      ose-texas-001: 5 records" in text
     answer = shown.audit(report)
