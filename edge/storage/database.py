@@ -17,7 +17,7 @@ from edge.errors import (
     StorageError,
 )
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 BUSY_MS = 5_000
 CACHE_KIB = 4_096
 CHECKED_BYTES_MAX = 64 * 1024 * 1024  # of a file that was closed cleanly; `audit` reads any

@@ -573,7 +573,7 @@ def test_a_dispute_of_before_that_was_refunded_is_over_with_the_next_exchange(
     sync(a, b)
     for village in two:
         village.conn.execute("UPDATE trade SET status = 'DISPUTED' WHERE subject = ?", (subject,))
-        village.conn.execute("PRAGMA user_version = 8")
+        village.conn.execute("PRAGMA user_version = 9")
         database.migrate(village.conn)
     audited(a, b)
     propose(a, b)
