@@ -3,8 +3,7 @@
 BoxError
 ├── Refused               what a member, steward or integrator asked cannot be done as asked
 │   ├── InvalidInput        malformed amount, name, date, JSON...
-│   │   ├── InvalidAmount
-│   │   └── WrongPhrase         a recovery phrase, but another village's
+│   │   └── InvalidAmount
 │   ├── NotFound            no such member, village, trade
 │   │   ├── UnknownMember
 │   │   ├── UnknownAsset
@@ -38,6 +37,7 @@ BoxError
 │   ├── WrongPin            another key answers at the village's address, which may not be its doing
 │   └── NoBox               nothing was asked: no box runs on this folder
 ├── ConfigError           settings, arguments, folders, file modes, ports
+│   ├── WrongPhrase         not the recovery phrase that opens a backup
 │   └── NewerSchema         a database that a newer version has made
 └── StorageError          the database cannot be used
     ├── DiskFull
@@ -74,10 +74,6 @@ class InvalidInput(Refused):
 
 class InvalidAmount(InvalidInput):
     slug = "invalid-amount"
-
-
-class WrongPhrase(InvalidInput):
-    slug = "wrong-phrase"
 
 
 class NotFound(Refused):
@@ -210,6 +206,10 @@ class NoBox(Unreachable):
 
 class ConfigError(BoxError):
     slug = "config"
+
+
+class WrongPhrase(ConfigError):
+    slug = "wrong-phrase"
 
 
 class NewerSchema(ConfigError):
