@@ -7,7 +7,7 @@ from edge.core.receipt import Receipt
 from edge.core.trade import ENDED, HOW_IT_STANDS, Event, Status
 from edge.core.words import moment, together, when
 from edge.errors import BadProof, WrongState
-from edge.storage import councils, deals, deciding, holds, members, neighbours, trades
+from edge.storage import councils, deals, deciding, holds, members, neighbours, outbox, trades
 from edge.storage.councils import Opened
 from edge.storage.deals import Deal
 from edge.storage.swaps import Swap
@@ -125,5 +125,7 @@ def _end(tx: Tx, known: Trade, evidence: Receipt) -> Trade:
         for each in evidence.evidence:
             statement = receipt.statement_of(each, known.terms, known.terms_bytes)
             councils.keep_proof(tx, councils.held(tx, opened), each, statement)
-    trade_escrow.advance_all(tx, neighbours.named(tx, known.neighbour), [known.subject])
+    neighbour = neighbours.named(tx, known.neighbour)
+    trade_escrow.advance_all(tx, neighbour, [known.subject])
+    outbox.close(tx, neighbour, trades.by_subject(tx, known.subject))
     return trades.by_subject(tx, known.subject)

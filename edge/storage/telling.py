@@ -147,8 +147,13 @@ def has_said_all(tx: Tx, village: str, subject: bytes) -> None:
 
 
 def tell(tx: Tx, village: str, subject: bytes) -> None:
-    """Note that a seat does not know of a decision."""
-    tx.run("UPDATE told SET due = 1 WHERE village = ? AND subject = ?", village, subject)
+    """Note that a seat does not know of a decision, unless it has stored that and is only late."""
+    tx.run(
+        "UPDATE told SET due = 1 WHERE village = ? AND subject = ?"
+        " AND told_ms < (SELECT changed_ms FROM subject s WHERE s.subject = told.subject)",
+        village,
+        subject,
+    )
 
 
 def tell_anew(tx: Tx, village: str, subject: bytes) -> None:

@@ -155,6 +155,22 @@ async def test_a_proposer_that_dies_with_the_votes_stops_nothing(four: Four) -> 
     agree(*three)
 
 
+async def test_what_a_seat_said_before_it_had_the_decision_comes_late(four: Four) -> None:
+    """It lacks nothing: else there would be more to say to it for ever."""
+    known = await accepted(four)
+    await four.settle_down()
+    assert decided(four.c, known) == "COMMIT"
+    c = four.a.look(lambda view: neighbours.named(view, C))
+    sql = "UPDATE told SET told_ms = (SELECT changed_ms FROM subject), due = 0 WHERE village = ?"
+    four.a.now(lambda tx: tx.run(sql, C))
+    late = CouncilMessage(known.subject, 0)
+    four.a.now(lambda tx: trade_council.receive(tx, c, [late]))
+    assert four.a.look(lambda view: telling.due(view, C, 9)) == []
+    four.a.now(lambda tx: tx.run("UPDATE told SET told_ms = 1 WHERE village = ?", C))
+    four.a.now(lambda tx: trade_council.receive(tx, c, [late]))
+    assert len(four.a.look(lambda view: telling.due(view, C, 9))) == 1
+
+
 async def test_a_dead_proposer_holds_nobody(four: Four) -> None:
     """Once the deadline is over, f + 1 of the others say that its hold is absent."""
     known = await accepted(four)

@@ -23,6 +23,14 @@ FOUND: Final = {
             "faults=crash,clock jump,partition,one-way partition;manners="
         ),
     ),
+    # A party that gave up with a receipt went on speaking of the trade for ever.
+    "a trade that was given up with a receipt": (
+        1642,
+        (
+            "villages=4;seats=4;trades=12;minutes=12;heartbeat_s=300;latency_ms=400;bursts=2;"
+            "faults=minutes late;manners="
+        ),
+    ),
     # The first proposer lied, and no other seat told of the decision but the parties.
     "a seat that nobody tells of the decision": (
         27,
